@@ -1,0 +1,54 @@
+# `make demo` and `make test` need Python 3.11, git and a package registry; they build .venv on first use.
+PYTHON  ?= python3.11
+EXTRA   ?= cpu
+VENV    := .venv
+BIN     := $(CURDIR)/$(VENV)/bin
+STAMP   := $(VENV)/.installed
+HOST    := 127.0.0.1
+UI_PORT ?= 5000
+PREFECT_PORT ?= 4200
+
+export PATH := $(BIN):$(PATH)
+export DO_NOT_TRACK := true
+export DVC_NO_ANALYTICS := true
+export MLFLOW_DISABLE_TELEMETRY := true
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.PHONY: demo test lint ui serve bench clean help
+
+help:
+	@echo "make demo   install, build the corpus, the base model and release r001, print the summary"
+	@echo "make test   install and run the tests"
+	@echo "make ui     MLflow on http://$(HOST):$(UI_PORT)"
+	@echo "make serve  Prefect server and worker on http://$(HOST):$(PREFECT_PORT), with the nightly deployment"
+	@echo "make bench  measure the pipeline on this machine and write bench/results/"
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH; set PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRA),dev]"
+	@touch $@
+
+demo: $(STAMP)
+	dvc repro
+	expunge report
+
+test: $(STAMP)
+	python -m pytest
+
+lint: $(STAMP)
+	ruff check .
+	ruff format --check .
+
+ui: $(STAMP)
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --host $(HOST) --port $(UI_PORT) --workers 1 \
+		--backend-store-uri sqlite:///mlflow.db
+
+serve: $(STAMP)
+	python -m flows.serve --port $(PREFECT_PORT)
+
+bench: $(STAMP)
+	python -m bench.pipeline
+
+clean:
+	rm -rf .expunge build *.egg-info
