@@ -1,0 +1,155 @@
+"""Where everything lies, relative to the project's folder. No other module spells a path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+BASE = "base"
+"""The name of the release that no request has touched yet."""
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Locations under `root`, the folder that holds `params.yaml` and `dvc.yaml`."""
+
+    root: Path = Path()
+
+    @property
+    def params(self) -> Path:
+        return self.root / "params.yaml"
+
+    @property
+    def catalog(self) -> Path:
+        return self.root / "data" / "catalog"
+
+    @property
+    def checkpoints(self) -> Path:
+        """State of unfinished runs: outside every stage's outputs, ignored by git and DVC."""
+        return self.root / ".expunge" / "checkpoints"
+
+    @property
+    def live(self) -> Path:
+        """The small file that names the newest release."""
+        return self.root / "releases" / "live.yaml"
+
+    @property
+    def live_summary(self) -> Path:
+        """Verdict and figures of the newest release and its ancestors."""
+        return self.root / "reports" / "live.json"
+
+    @property
+    def slot(self) -> Path:
+        """Lock file: one heavy job at a time on this machine, whoever starts it."""
+        return self.root / ".expunge" / "slot.lock"
+
+    def release(self, name: str) -> ReleasePaths:
+        """Locations of release `name`, `base` included."""
+        return ReleasePaths(self.root, name)
+
+
+@dataclass(frozen=True)
+class ReleasePaths:
+    """Locations of one release."""
+
+    root: Path
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        """What git keeps of the release: its description, its DVC stages and their lock."""
+        return self.root / "releases" / self.name
+
+    @property
+    def description(self) -> Path:
+        return self.folder / "release.yaml"
+
+    @property
+    def sets(self) -> Path:
+        return self.root / "data" / "sets" / self.name
+
+    @property
+    def forget(self) -> Path:
+        return self.sets / "forget.parquet"
+
+    @property
+    def retain(self) -> Path:
+        return self.sets / "retain.parquet"
+
+    @property
+    def model(self) -> Path:
+        return self.root / "models" / self.name
+
+    @property
+    def gold(self) -> Path:
+        """The model retrained without the forget set of this release and its ancestors."""
+        return self.root / "models" / "gold" / self.name
+
+    @property
+    def embeddings(self) -> Path:
+        return self.root / "data" / "embeddings" / self.name
+
+    @property
+    def index(self) -> Path:
+        return self.root / "data" / "index" / self.name
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports" / self.name
+
+    @property
+    def training(self) -> Path:
+        """Seconds, memory and throughput of the base model's training."""
+        return self.reports / "training.json"
+
+    @property
+    def training_curve(self) -> Path:
+        """Loss and learning rate by step; beside the model that they belong to."""
+        return self.model / "training.csv"
+
+    @property
+    def unlearning(self) -> Path:
+        """Seconds, memory, parameters changed and hyper-parameters of the unlearning run."""
+        return self.reports / "unlearning.json"
+
+    @property
+    def unlearning_curve(self) -> Path:
+        return self.model / "unlearning.csv"
+
+    @property
+    def gold_training(self) -> Path:
+        return self.reports / "gold.json"
+
+    @property
+    def gold_curve(self) -> Path:
+        return self.gold / "training.csv"
+
+    @property
+    def embedding_cost(self) -> Path:
+        return self.reports / "embedding.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.reports / "metrics.json"
+
+    @property
+    def similarities(self) -> Path:
+        """Pair similarities by model and set, without ids, for the histograms."""
+        return self.reports / "similarities.parquet"
+
+    @property
+    def embedding_map(self) -> Path:
+        """Two-dimensional map of retained samples before and after."""
+        return self.reports / "map.parquet"
+
+    @property
+    def figures(self) -> Path:
+        return self.reports / "figures"
+
+    @property
+    def page(self) -> Path:
+        return self.reports / "report.html"
+
+    @property
+    def registration(self) -> Path:
+        return self.reports / "registration.json"
