@@ -1,0 +1,96 @@
+"""Search in a release: the embeddings and scores that selectors, previews and people ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from expunge.catalog import Catalog, vector_id
+from expunge.errors import ExpungeError
+from expunge.paths import Paths
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from expunge.embedding import Embeddings
+
+
+class Hit(NamedTuple):
+    """One picture that a search found; `score` is a cosine."""
+
+    sample_id: str
+    class_name: str
+    caption: str
+    score: float
+
+
+def search_images(
+    paths: Paths,
+    release: str,
+    count: int,
+    *,
+    text: str | None = None,
+    sample_id: str | None = None,
+    image: Path | None = None,
+) -> list[Hit]:
+    """The `count` pictures of `release` nearest to exactly one of a text, a sample or an image file, best first.
+
+    Raises:
+        ExpungeError: the release is not built, does not hold the sample, or the file is no image.
+    """
+    from expunge.index import read_index, search_index
+
+    query = _query(paths, release, text, sample_id, image)
+    keys, scores = search_index(read_index(paths.release(release).index / "image.faiss"), query[None], count)
+    catalog = Catalog(paths.catalog)
+    row_of = {vector_id(name): row for row, name in enumerate(catalog.ids)}
+    table = catalog.metadata
+    hits = []
+    for key, score in zip(keys[0].tolist(), scores[0].tolist(), strict=True):
+        if key >= 0:
+            row = row_of[key]
+            hits.append(
+                Hit(catalog.ids[row], table["class"][row].as_py(), table["caption"][row].as_py(), round(score, 6))
+            )
+    return hits
+
+
+def _query(paths: Paths, release: str, text: str | None, sample_id: str | None, image: Path | None) -> np.ndarray:
+    store = load_embeddings(paths, release)
+    if sample_id is not None:
+        if sample_id not in store.ids:
+            raise ExpungeError(f"Release {release} holds no sample {sample_id}.")
+        return store.images[store.ids.index(sample_id)]
+    from expunge import clip
+
+    model = clip.load(paths.release(release).model)
+    if text is not None:
+        return model.encode_texts([text])[0].numpy()
+    if not image.is_file():
+        raise ExpungeError(f"There is no file {image}.")
+    picture = clip.decode_image(image.read_bytes(), str(image))
+    return model.encode_images(model.to_uint8(model.preprocess(picture))[None])[0].numpy()
+
+
+def load_embeddings(paths: Paths, release: str) -> Embeddings:
+    """The embedding store of `release`, checked against the model that the release holds now.
+
+    Raises:
+        ExpungeError: the store is missing, damaged or was made by another model.
+    """
+    from expunge.clip import model_digest
+    from expunge.embedding import read_embeddings
+
+    store = read_embeddings(paths.release(release).embeddings, Catalog(paths.catalog))
+    if store.model != model_digest(paths.release(release).model):
+        raise ExpungeError(f"The embeddings of {release} were made by another model; run `dvc repro`.")
+    return store
+
+
+def text_scores(paths: Paths, release: str, text: str) -> dict[str, float]:
+    """Cosine of `text` with every image of `release`, by sample id."""
+    from expunge import clip
+
+    store = load_embeddings(paths, release)
+    query = clip.load(paths.release(release).model).encode_texts([text])[0].numpy()
+    return dict(zip(store.ids, (store.images @ query).tolist(), strict=True))
