@@ -1,0 +1,91 @@
+"""All questions asked of one model, on all sets: the block `M` of `metrics.json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from expunge.clip import Clip
+from expunge.config import ComputeParams, EvaluateParams
+from expunge.evaluation import membership, relearning, retrieval, zero_shot
+from expunge.evaluation.gallery import Gallery, Matches, match, view
+from expunge.pairs import Pairs
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Row numbers of the catalog, int64 arrays.
+
+    Attributes:
+        groups: `forget`, `neighbours`, `retain`, `test` (and others) → rows to report on.
+        members: rows of the forget set that were trained on.
+        never_seen: rows that no model was trained on.
+    """
+
+    groups: dict[str, np.ndarray]
+    members: np.ndarray
+    never_seen: np.ndarray
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found out about one model.
+
+    Attributes:
+        metrics: the block `M`.
+        gallery: the model's embeddings of the catalog.
+        named: whether each picture's class was named right, bool [N].
+        matches: ranks and losses of all pairs.
+    """
+
+    metrics: dict[str, Any]
+    gallery: Gallery
+    named: Tensor
+    matches: Matches
+
+
+def measure(clip: Clip, pairs: Pairs, sets: Sets, params: EvaluateParams, batch_size: int) -> Measured:
+    """Every metric of `clip` but the relearning steps, which need the original model's recall first."""
+    gallery = view(clip, pairs, batch_size)
+    matches = match(gallery)
+    named = zero_shot.classify(clip, gallery.images, pairs.classes, params.zero_shot.templates)
+    metrics: dict[str, Any] = {
+        name: group_metrics(gallery, matches, named, rows) for name, rows in sets.groups.items() if len(rows)
+    }
+    if len(sets.members) and len(sets.never_seen):
+        metrics["mia_auc"] = membership.attack_auc(
+            matches, torch.from_numpy(sets.members), torch.from_numpy(sets.never_seen)
+        )
+    return Measured(metrics, gallery, named, matches)
+
+
+def group_metrics(gallery: Gallery, matches: Matches, named: Tensor, rows: np.ndarray) -> dict[str, float]:
+    """The metrics of one set; fractions in [0, 1], `pair_similarity` a mean cosine, `count` the number of pairs."""
+    chosen = torch.from_numpy(rows)
+    return {
+        "count": len(rows),
+        "zero_shot_top1": named[chosen].double().mean().item(),
+        **retrieval.recall(matches, chosen),
+        "pair_similarity": gallery.similarities[chosen].double().mean().item(),
+    }
+
+
+def relearn(
+    clip: Clip,
+    measured: Measured,
+    pairs: Pairs,
+    sets: Sets,
+    target: float,
+    params: EvaluateParams,
+    compute: ComputeParams,
+    seed: int,
+) -> int:
+    """Steps of fine-tuning until image→text R@1 of the forgotten training pairs is back at `target`."""
+    retained = np.concatenate([sets.groups["neighbours"], sets.groups["retain"]])
+    return relearning.relearn_steps(
+        clip, measured.gallery, pairs, sets.members, retained, target, params.relearn, compute, seed
+    )

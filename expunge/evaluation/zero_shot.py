@@ -1,0 +1,27 @@
+"""Does the model name the class of a picture? Zero-shot classification with an ensemble of prompts.
+
+Each class is the normalised mean of its prompts' embeddings (Radford et al. 2021, section 3.1.4); all classes of the
+catalog compete.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from expunge.clip import Clip
+
+
+def classify(clip: Clip, images: Tensor, classes: list[str], templates: tuple[str, ...]) -> Tensor:
+    """Whether each image's class is the most similar one: bool [N] for unit embeddings [N, D] and N class names."""
+    names = sorted(set(classes))
+    prompts = [template.format(**{"class": spoken(name)}) for name in names for template in templates]
+    embedded = clip.encode_texts(prompts).view(len(names), len(templates), -1).mean(dim=1)
+    prototypes = torch.nn.functional.normalize(embedded, dim=-1)
+    right = torch.tensor([names.index(name) for name in classes])
+    return (images @ prototypes.T).argmax(dim=1) == right
+
+
+def spoken(class_name: str) -> str:
+    """A class name as a person would say it: `food-fruit` → `food fruit`."""
+    return " ".join(class_name.replace("-", " ").replace("&", "and").split())

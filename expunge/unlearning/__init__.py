@@ -1,0 +1,1 @@
+"""Unlearning: one loop (`loop`), one registry (`registry`), one short file per method."""

@@ -1,0 +1,15 @@
+"""Fine-tuning on the retain set alone: forgetting is left to interference. The baseline that every table needs."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from expunge.unlearning.method import Batch, Method
+from expunge.unlearning.parameters import LoopParams
+
+
+class FineTune(Method[LoopParams]):
+    """Contrastive fine-tuning on retained pairs."""
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        return {"retention": self.retention(batch.retain)}

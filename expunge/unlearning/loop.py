@@ -1,0 +1,138 @@
+"""The one loop in which every gradient method runs.
+
+Each step draws forget and retain pairs, runs both through the model in one batch and minimises the method's terms.
+The model stays in evaluation mode: a batch full of forget samples and their neighbours would otherwise move the
+running statistics of BatchNorm and wreck retention. The temperature is frozen for the same reason. Adam without
+weight decay: decay would also move weights that the loss does not touch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from expunge.checkpoint import Checkpoint
+from expunge.clip import Clip, autocast
+from expunge.errors import ExpungeError
+from expunge.training import draw_caption, schedule
+from expunge.unlearning import registry
+from expunge.unlearning.method import Batch, Method, Side
+from expunge.unlearning.parameters import LoopParams
+from expunge.unlearning.task import Task
+
+CHECKPOINT_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What unlearning leaves behind.
+
+    Attributes:
+        clip: the new model.
+        curve: one row a step: `step`, `loss` and the method's terms.
+        parameters_changed: how many scalar weights differ from the parent's.
+    """
+
+    clip: Clip
+    curve: list[dict[str, float]]
+    parameters_changed: int
+
+
+def unlearn(
+    task: Task,
+    name: str,
+    values: dict[str, Any],
+    checkpoint: Checkpoint | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> Outcome:
+    """Make the task's model forget by method `name` with hyper-parameters `values`.
+
+    Raises:
+        ExpungeError: the loss stopped being a number.
+        ValueError: the method or a hyper-parameter is unknown.
+    """
+    params = registry.parameters(name, values)
+    before = {key: value.clone() for key, value in task.clip.model.state_dict().items()}
+    if method := registry.method(name):
+        clip, curve = task.clip, _descend(task, method(params, task), params, checkpoint, progress)
+    else:
+        clip, rows = task.from_scratch()
+        curve = [{"step": row.step, "loss": row.loss} for row in rows]
+    after = clip.model.state_dict()
+    changed = sum(int((after[key] != value).sum()) for key, value in before.items())
+    return Outcome(clip, curve, changed)
+
+
+def _descend(
+    task: Task,
+    method: Method,
+    params: LoopParams,
+    checkpoint: Checkpoint | None,
+    progress: Callable[[int, int, float], None] | None,
+) -> list[dict[str, float]]:
+    model = task.clip.model.eval()
+    model.logit_scale.requires_grad_(False)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=params.learning_rate, betas=(0.9, 0.98))
+    curve: list[dict[str, float]] = []
+    if checkpoint and (position := checkpoint.load(model, optimizer)):
+        curve = position["curve"]
+    for step in range(len(curve), params.steps):
+        draw = np.random.default_rng((task.seed, step))
+        for group in optimizer.param_groups:
+            group["lr"] = params.learning_rate * schedule(step, params.steps, warmup_fraction=0.1)
+        with autocast(task.clip.device, task.compute):
+            batch = _batch(task, params, step, draw)
+        terms = method.losses(batch)
+        loss = sum(terms.values())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        row = {"step": step + 1, "loss": loss.item()} | {term: value.item() for term, value in terms.items()}
+        if not math.isfinite(row["loss"]):
+            raise ExpungeError(f"Unlearning diverged at step {step + 1}; lower its learning_rate.")
+        curve.append(row)
+        if progress:
+            progress(step + 1, params.steps, row["loss"])
+        if checkpoint and (step + 1) % CHECKPOINT_STEPS == 0 and step + 1 < params.steps:
+            checkpoint.save(model, optimizer, {"curve": curve})
+    model.logit_scale.requires_grad_(True)
+    return curve
+
+
+def _batch(task: Task, params: LoopParams, step: int, draw: np.random.Generator) -> Batch:
+    forget = _round_robin(len(task.forget), params.forget_batch, step, task.seed)
+    neighbours = min(round(params.retain_batch * params.neighbour_share), int(task.is_neighbour.sum()))
+    retain = np.concatenate(
+        [
+            _sample(np.flatnonzero(task.is_neighbour), neighbours, draw),
+            _sample(np.flatnonzero(~task.is_neighbour), params.retain_batch - neighbours, draw),
+        ]
+    )
+    pixels = torch.cat([task.forget.images(forget), task.retain.images(retain)])
+    captions = [draw_caption(task.forget.captions[position], task.training, draw) for position in forget]
+    tokens = task.clip.tokenizer(captions + task.retain.canonical(retain))
+    images, texts = task.clip.encode_pixels(pixels), task.clip.encode_tokens(tokens)
+    cut = len(forget)
+    return Batch(
+        Side(torch.from_numpy(forget), images[:cut], texts[:cut]),
+        Side(torch.from_numpy(retain), images[cut:], texts[cut:]),
+    )
+
+
+def _round_robin(count: int, size: int, step: int, seed: int) -> np.ndarray:
+    """The step's share of a forget set that is walked through in shuffled rounds: every pair gets its turn."""
+    size = min(size, count)
+    rounds = math.ceil(count / size)
+    order = np.random.default_rng((seed, step // rounds, 1)).permutation(count)
+    return np.sort(np.resize(order, rounds * size)[(step % rounds) * size : (step % rounds + 1) * size])
+
+
+def _sample(pool: np.ndarray, count: int, draw: np.random.Generator) -> np.ndarray:
+    return np.sort(draw.choice(pool, min(count, len(pool)), replace=False))

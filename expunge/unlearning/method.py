@@ -1,0 +1,75 @@
+"""The base of all methods: what a method may override, and the batches that the loop hands to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from expunge.config import Block
+from expunge.training import contrastive_loss
+from expunge.unlearning.task import Task
+
+P = TypeVar("P", bound=Block)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One half of a batch under the model being changed; rows of the two matrices correspond.
+
+    Attributes:
+        positions: row numbers in the task's set, int64 [B].
+        images: unit image embeddings, [B, D], with gradient.
+        texts: unit text embeddings, [B, D], with gradient.
+    """
+
+    positions: Tensor
+    images: Tensor
+    texts: Tensor
+
+    @property
+    def similarities(self) -> Tensor:
+        """Cosine of each pair, [B]."""
+        return (self.images * self.texts).sum(dim=1)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step sees."""
+
+    forget: Side
+    retain: Side
+
+
+class Method(Generic[P]):
+    """A method is its `losses`; everything else is the loop's."""
+
+    def __init__(self, params: P, task: Task) -> None:
+        self.params = params
+        self.task = task
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The weighted terms of the loss for one batch, by name; the loop minimises their sum."""
+        raise TypeError(f"{type(self).__name__} defines no losses")
+
+    def retention(self, side: Side) -> Tensor:
+        """InfoNCE on retained pairs."""
+        return contrastive_loss(side.images, side.texts, self.task.clip.model.logit_scale)
+
+
+def cross_similarities(side: Side, scale: Tensor) -> Tensor:
+    """Scaled similarity of every image of the batch with every text, [B, B]."""
+    return scale * side.images @ side.texts.T
+
+
+def symmetric_kl_to_teacher(teacher: Tensor, student: Tensor) -> Tensor:
+    """KL(teacher ‖ student) of the in-batch matching distributions, image→text plus text→image; logits [B, B]."""
+
+    def one_way(target: Tensor, logits: Tensor) -> Tensor:
+        return nn.functional.kl_div(
+            torch.log_softmax(logits, dim=1), torch.log_softmax(target, dim=1), reduction="batchmean", log_target=True
+        )
+
+    return one_way(teacher, student) + one_way(teacher.T, student.T)

@@ -1,0 +1,50 @@
+"""Hyper-parameters of the unlearning methods; free of torch, so that reading params.yaml stays quick."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from expunge.config import Block
+
+Weight = Annotated[float, Field(ge=0)]
+
+
+class LoopParams(Block):
+    """What the loop needs, whatever the method."""
+
+    steps: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    forget_batch: Annotated[int, Field(ge=1)] = 64
+    retain_batch: Annotated[int, Field(ge=2)] = 128
+    neighbour_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+
+class ClipEraseParams(LoopParams):
+    """Weights of CLIPErase's three modules; the paper uses retention 1, forgetting 3, consistency 3."""
+
+    forgetting_loss: Literal["dot", "neg_ce"] = "dot"
+    retention_weight: Weight = 1.0
+    forgetting_weight: Weight = 3.0
+    consistency_weight: Weight = 3.0
+
+
+class CalibratedParams(LoopParams):
+    """Weights of the calibrated variant."""
+
+    retention_weight: Weight = 1.0
+    forgetting_weight: Weight = 3.0
+    consistency_weight: Weight = 3.0
+    anchor_weight: Weight = 0.0
+
+
+class GradDiffParams(LoopParams):
+    """Weights of the two contrastive losses."""
+
+    retain_weight: Weight = 1.0
+    forget_weight: Weight = 1.0
+
+
+class NoParams(Block):
+    """A method without hyper-parameters of its own."""
