@@ -1,0 +1,36 @@
+"""Step `embed`: data/catalog without what release R forgets, under models/R → data/embeddings/R."""
+
+from __future__ import annotations
+
+from expunge import clip
+from expunge.catalog import Catalog
+from expunge.config import Params
+from expunge.costs import measured
+from expunge.embedding import embed_catalog, origin
+from expunge.files import write_json
+from expunge.paths import BASE, Paths
+from expunge.progress import progress
+from expunge.selection import read_forget
+from expunge.steps import step_main
+
+
+def embed(paths: Paths, params: Params, release: str) -> None:
+    """Encode the retained catalog with the release's model; shards that fit already are kept."""
+    where = paths.release(release)
+    catalog = Catalog(paths.catalog)
+    forgotten = set() if release == BASE else {row.sample_id for row in read_forget(where.forget)}
+    model = clip.load(where.model, clip.configure(params.compute))
+    made_from = origin(catalog, clip.model_digest(where.model), clip.preprocess_digest(where.model), forgotten)
+    with progress(f"embed {release}") as report, measured() as cost:
+        encoded, kept = embed_catalog(
+            where.embeddings, catalog, model, made_from, forgotten, params.embed.batch_size, report
+        )
+    write_json(
+        where.embedding_cost,
+        {"seconds": cost.seconds, "peak_memory_mb": cost.peak_memory_mb, "encoded": encoded, "kept": kept},
+    )
+    print(f"embed: {encoded} pairs encoded, {kept} kept from an earlier run, in {cost.seconds:.1f} s")
+
+
+if __name__ == "__main__":
+    step_main(embed)

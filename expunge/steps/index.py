@@ -1,0 +1,22 @@
+"""Step `index`: data/embeddings/R → data/index/R/{image,text}.faiss."""
+
+from __future__ import annotations
+
+from expunge.config import Params
+from expunge.index import build_index, write_index
+from expunge.paths import Paths
+from expunge.search import load_embeddings
+from expunge.steps import step_main
+
+
+def index(paths: Paths, params: Params, release: str) -> None:
+    """Build both indexes of a release from its embeddings."""
+    where = paths.release(release)
+    store = load_embeddings(paths, release)
+    for name, vectors in (("image", store.images), ("text", store.texts)):
+        write_index(build_index(store.ids, vectors, params.index.factory), where.index / f"{name}.faiss")
+    print(f"index: {len(store.ids)} vectors of {store.images.shape[1]} dimensions, {params.index.factory}")
+
+
+if __name__ == "__main__":
+    step_main(index)

@@ -1,0 +1,39 @@
+"""Step `select`: the release's requests → its forget set (with reasons) and its retain set."""
+
+from __future__ import annotations
+
+from expunge.catalog import Catalog
+from expunge.config import Params
+from expunge.paths import Paths
+from expunge.releases import forget_rows, load_release
+from expunge.search import load_embeddings
+from expunge.selection import choose_retain, write_forget, write_retain
+from expunge.steps import step_main
+
+
+def select_sets(paths: Paths, params: Params, release: str) -> None:
+    """Write the cumulative forget set and the retain set of `release`."""
+    where = paths.release(release)
+    description = load_release(paths, release)
+    catalog = Catalog(paths.catalog)
+    inherited, chosen = forget_rows(paths, description.requests, release, description.parent)
+    store = load_embeddings(paths, description.parent)
+    split_of = dict(zip(catalog.ids, catalog.metadata["split"].to_pylist(), strict=True))
+    own = {row.sample_id for row in chosen}
+    retained = choose_retain(
+        store.ids,
+        [split_of[sample_id] for sample_id in store.ids],
+        store.images,
+        store.texts,
+        own,
+        params.select.neighbours,
+        params.select.random,
+        params.seed,
+    )
+    write_forget(where.forget, [*inherited, *chosen])
+    write_retain(where.retain, retained)
+    print(f"select: {len(own)} samples to forget, {len(inherited)} inherited, {len(retained)} guard what stays")
+
+
+if __name__ == "__main__":
+    step_main(select_sets)

@@ -1,0 +1,118 @@
+"""Step `unlearn`: the parent's model and the sets of release R → models/R."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from expunge import clip
+from expunge.catalog import Catalog
+from expunge.checkpoint import Checkpoint
+from expunge.clip import Clip
+from expunge.config import Params
+from expunge.costs import measured
+from expunge.errors import ExpungeError
+from expunge.files import sha256_file, write_json
+from expunge.pairs import load_pairs
+from expunge.paths import Paths
+from expunge.progress import Report, progress
+from expunge.releases import Release, load_release
+from expunge.scratch import train_from_scratch
+from expunge.selection import read_forget, read_retain
+from expunge.steps import step_main
+from expunge.steps.curves import write_curve
+from expunge.training import TrainingRow
+from expunge.unlearning.loop import unlearn
+from expunge.unlearning.task import Task
+
+
+def unlearn_release(paths: Paths, params: Params, release: str) -> None:
+    """Make the parent's model forget what `release` says, by the method that it names."""
+    where = paths.release(release)
+    description = load_release(paths, release)
+    name, values = description.method.name, method_values(params, description)
+    parent = paths.release(description.parent).model
+    checkpoint = Checkpoint(
+        paths.checkpoints,
+        {
+            "method": name,
+            "values": values,
+            "parent": clip.model_digest(parent),
+            "sets": [sha256_file(where.forget), sha256_file(where.retain)],
+            **params.model_dump(mode="json", include={"seed", "compute", "train"}),
+        },
+    )
+    with progress(f"unlearn by {name}") as report, measured() as cost:
+        task = build_task(paths, params, description, report)
+        outcome = unlearn(task, name, values, checkpoint, report)
+    digest = clip.save(outcome.clip, where.model)
+    write_curve(where.unlearning_curve, outcome.curve)
+    checkpoint.clear()
+    write_json(
+        where.unlearning,
+        {
+            "method": name,
+            "parameters": values,
+            "seconds": cost.seconds,
+            "peak_memory_mb": cost.peak_memory_mb,
+            "steps": len(outcome.curve),
+            "forget": len(task.forget),
+            "retain": len(task.retain),
+            "parameters_changed": outcome.parameters_changed,
+        },
+    )
+    print(f"unlearn: {name}, {len(outcome.curve)} steps in {cost.seconds:.1f} s, model {digest[:12]}")
+
+
+def method_values(params: Params, release: Release) -> dict:
+    """The method's block of params.yaml with the release's own overrides, validated.
+
+    Raises:
+        ExpungeError: the method is unknown, has no block, or an override is not one of its hyper-parameters.
+    """
+    from pydantic import ValidationError
+
+    from expunge.config import explain
+    from expunge.unlearning import registry
+
+    name = release.method.name
+    values = params.unlearn.methods.get(name, {}) | release.method.params
+    try:
+        return registry.parameters(name, values).model_dump(mode="json")
+    except ValidationError as error:
+        raise ExpungeError(f"Method {name} of release {release.release}: {explain(error)}") from None
+    except ValueError as error:
+        raise ExpungeError(f"Release {release.release}: {error}.") from None
+
+
+def build_task(paths: Paths, params: Params, release: Release, report: Report | None = None) -> Task:
+    """The unlearning problem of `release`, read from its files."""
+    where = paths.release(release.release)
+    catalog = Catalog(paths.catalog)
+    device = clip.configure(params.compute)
+    model = clip.load(paths.release(release.parent).model, device)
+    rows = read_forget(where.forget)
+    forgotten = {row.sample_id for row in rows}
+    retained = read_retain(where.retain)
+    held_out = catalog.split_ids("calibration") - forgotten
+    retain = load_pairs(catalog, model, {row.sample_id for row in retained})
+    neighbours = {row.sample_id for row in retained if row.role == "neighbours"}
+
+    def from_scratch() -> tuple[Clip, list[TrainingRow]]:
+        return train_from_scratch(catalog, params, forgotten, paths.checkpoints, report)[:2]
+
+    return Task(
+        clip=model,
+        forget=load_pairs(catalog, model, {row.sample_id for row in rows if row.release == release.release}),
+        retain=retain,
+        is_neighbour=np.array([sample_id in neighbours for sample_id in retain.ids]),
+        held_out=load_pairs(catalog, model, held_out),
+        retained_captions=catalog.captions(catalog.split_ids("train") - forgotten),
+        training=params.train,
+        from_scratch=from_scratch,
+        compute=params.compute,
+        seed=params.seed,
+    )
+
+
+if __name__ == "__main__":
+    step_main(unlearn_release)

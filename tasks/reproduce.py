@@ -1,0 +1,52 @@
+"""Reproduce one DVC stage from a Prefect task: the files are the same as those of `dvc repro` by hand."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from expunge.lineage.dvc import stage_outputs
+from filelock import FileLock
+
+from expunge.errors import ExpungeError
+from expunge.paths import Paths
+
+
+def reproduce(target: str, alone: bool = True) -> dict[str, str]:
+    """Bring a DVC stage up to date and return its outputs' paths and digests (MD5, as in dvc.lock).
+
+    Args:
+        target: a stage as DVC names it, for example `releases/r001/dvc.yaml:unlearn`.
+        alone: do not look at the stages before it; the flow has run them.
+
+    Raises:
+        ExpungeError: the stage's command failed, or another process holds DVC's locks for too long.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    _use_this_python()
+    paths = Paths()
+    paths.slot.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # The slot keeps a flow run and a bare script from sharing a GPU; DVC's own lock is free while a stage runs.
+        with FileLock(paths.slot), Repo(str(Path.cwd()), _wait_for_lock=True) as repo:
+            repo.reproduce(targets=[target], single_item=alone)
+    except DvcException as error:
+        raise ExpungeError(f"{target} failed: {_reason(error)}") from error
+    return stage_outputs(paths, target)
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost message of DVC's chain: what the stage said itself stands above it on stderr."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error)
+
+
+def _use_this_python() -> None:
+    """Let the `python` of stage commands be the one that runs this, also where no environment is activated."""
+    here = str(Path(sys.executable).parent)
+    if os.environ.get("PATH", "").split(os.pathsep)[0] != here:
+        os.environ["PATH"] = os.pathsep.join([here, os.environ.get("PATH", "")])
