@@ -1,0 +1,57 @@
+"""The digests that name a release: what the files on disk say, for the registration to record and the trace to check.
+
+Nothing here imports torch, so `expunge trace` answers quickly.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from expunge.catalog import MANIFEST
+from expunge.files import digest_of, read_json, sha256_file
+from expunge.paths import BASE, Paths
+from expunge.releases import load_release
+
+WEIGHTS = "model.safetensors"
+CONFIG = "open_clip_config.json"
+"""As in `expunge.clip`, which cannot be imported without torch."""
+
+
+def weights(paths: Paths, name: str) -> Path:
+    """The file whose SHA-256 is the model digest of release `name`."""
+    return paths.release(name).model / WEIGHTS
+
+
+def sha256_if_there(path: Path) -> str | None:
+    """Hex SHA-256 of a file, None where there is none."""
+    return sha256_file(path) if path.is_file() else None
+
+
+def release_files(paths: Paths, name: str) -> list[Path]:
+    """What a release is made of and later readers rely on; report and metrics are left out, as they hold seconds."""
+    where = paths.release(name)
+    files = [where.model / WEIGHTS, where.model / CONFIG, where.forget, where.retain]
+    files += sorted(where.embeddings.glob("part-*.parquet")) + sorted(where.index.glob("*.faiss"))
+    return [path for path in files if path.is_file()]
+
+
+def catalog_digest(paths: Paths) -> str | None:
+    """The catalog's digest by its manifest, None where there is no catalog."""
+    manifest = paths.catalog / MANIFEST
+    return digest_of(read_json(manifest)) if manifest.is_file() else None
+
+
+def description_digest(paths: Paths, name: str) -> str | None:
+    """Digest of the content of release.yaml, whatever its layout; None for `base`, which has none."""
+    return None if name == BASE else digest_of(load_release(paths, name).model_dump(mode="json"))
+
+
+def metrics_digest(metrics: dict[str, Any]) -> str:
+    """Digest of the figures without the costs: seconds differ from run to run, the release does not."""
+    return digest_of({key: value for key, value in metrics.items() if key != "cost"})
+
+
+def release_digest(model: str, forget: str | None, description: str | None, metrics: str) -> str:
+    """The digest under which a release is recorded: the same model, requests and figures give the same one."""
+    return digest_of({"model": model, "forget": forget, "description": description, "metrics": metrics})

@@ -1,0 +1,1 @@
+"""What a person reads about a release: figures and one self-contained page."""

@@ -1,0 +1,95 @@
+"""The words of the report: what a figure is called and what a verdict means to someone who trains no models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+MODELS = {"original": "before", "unlearned": "this release", "retrained": "retrained without the data"}
+
+SETS = {
+    "forget": "forgotten",
+    "neighbours": "neighbours",
+    "retain": "retained",
+    "train_plain": "trained, plain",
+    "train_variants": "trained, variants",
+    "calibration": "calibration",
+    "test": "held out",
+    "test_concepts": "unseen concepts",
+    "test_variants": "unseen variants",
+}
+
+METRICS = {
+    "zero_shot_top1": "Class named right (zero-shot top-1)",
+    "image_to_text_r1": "Picture finds its caption first (R@1)",
+    "image_to_text_r5": "… among the first 5 (R@5)",
+    "image_to_text_r10": "… among the first 10 (R@10)",
+    "text_to_image_r1": "Caption finds its picture first (R@1)",
+    "text_to_image_r5": "… among the first 5 (R@5)",
+    "text_to_image_r10": "… among the first 10 (R@10)",
+    "pair_similarity": "Similarity of picture and caption (cosine)",
+}
+"""In the order in which tables show them; all but the last are shares of pairs."""
+
+ATTACKS = {
+    "mia_auc": "Membership attack (AUC; 0.5 is guessing)",
+    "relearn_steps": "Steps until half of it is relearned",
+}
+
+CHECKS = {
+    "forget_recall": "Forgotten pictures no longer find their captions",
+    "forget_similarity": "Forgotten pairs look like pairs never seen",
+    "membership": "An attacker cannot tell who was in the data",
+    "neighbour_recall": "Look-alikes still find their captions",
+    "neighbour_similarity": "Look-alikes keep their similarity",
+    "retain_recall": "Everything else still works",
+    "test_similarity": "Pictures never trained on are judged as well",
+}
+
+DIAGNOSES = {
+    "effective": "The model behaves like one that never saw the data, and what was to stay has stayed.",
+    "ineffective": "The model still shows traces of the data that it was to forget.",
+    "over-generalised": (
+        "The model forgot more than it was asked to: look-alikes suffered, or the forgotten data stands out as erased."
+    ),
+    "catastrophic": "The model lost knowledge that has nothing to do with the requests.",
+}
+
+BASES = {
+    "gdpr-art17": "GDPR article 17 (right to erasure)",
+    "ccpa": "CCPA (right to delete)",
+    "copyright": "Copyright",
+    "safety": "Safety",
+    "quality": "Quality",
+}
+
+
+def title_of_check(name: str) -> str:
+    """A check in words; one that is not known yet is shown by its name."""
+    return CHECKS.get(name, name.replace("_", " ").capitalize())
+
+
+def failed_checks(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """The checks of the gate that were not met."""
+    return [check for check in metrics["gate"]["checks"] if not check["passed"]]
+
+
+def headline(metrics: dict[str, Any]) -> str:
+    """The verdict in one sentence."""
+    if "gate" not in metrics:
+        return "The base model: no deletion request has touched it yet."
+    failed, total = len(failed_checks(metrics)), len(metrics["gate"]["checks"])
+    if metrics["gate"]["passed"]:
+        return "This release has forgotten what it was asked to forget."
+    return f"This release must not be used: {failed} of {total} checks failed."
+
+
+def explanation(metrics: dict[str, Any]) -> str:
+    """What the verdict means, in a few sentences."""
+    if "gate" not in metrics:
+        return "Every release starts from it; the figures below say how good it is before anything is forgotten."
+    meaning = DIAGNOSES.get(metrics["diagnosis"], f"Diagnosis: {metrics['diagnosis']}.")
+    if metrics["gate"]["reference"] == "estimate":
+        meaning += " It was compared with an estimate, as no model was retrained without the data."
+    if metrics["gate"]["passed"]:
+        return f"{meaning} It met all {len(metrics['gate']['checks'])} checks and may become a candidate."
+    return meaning

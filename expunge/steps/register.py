@@ -1,0 +1,172 @@
+"""Step `register`: all that the other steps wrote → MLflow, the ledger and reports/R/registration.json.
+
+The registration holds digests and the verdict only. Run ids and version numbers are MLflow's, and would make a second
+run differ from the first. It is written last: a release without it is unfinished.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from expunge.catalog import MANIFEST
+from expunge.config import Params
+from expunge.errors import ExpungeError
+from expunge.files import read_json, write_json
+from expunge.lineage import digests
+from expunge.lineage.digests import CONFIG, WEIGHTS, sha256_if_there, weights
+from expunge.lineage.dvc import data_version, git_commit, read_locks, relative
+from expunge.lineage.mlflow import DataSet, Record, flatten, record
+from expunge.paths import BASE, Paths
+from expunge.releases import Release, load_release
+from expunge.report import words
+from expunge.steps import step_main
+
+UNGATED = "not gated"
+"""The verdict on `base`, which no gate judges."""
+
+
+def register(paths: Paths, params: Params, release: str) -> None:
+    """Record `release` in MLflow; if its gate passed, mark its requests as served."""
+    where = paths.release(release)
+    metrics = read_json(where.metrics)
+    description = None if release == BASE else load_release(paths, release)
+    facts = registration(paths, release, metrics, description)
+    version = record(paths, params.mlflow, _record(paths, params, facts, metrics, description))
+    if description and facts["verdict"] == "passed":
+        from expunge.requests import Ledger
+
+        ids = [request.request_id for request in description.requests]
+        Ledger.open(params.ledger, paths.root).mark_released(ids, release, facts["model_digest"])
+    write_json(where.registration, facts)
+    print(f"register: {release} {facts['verdict']}, {params.mlflow.registered_model}/{version} in MLflow")
+
+
+def registration(paths: Paths, name: str, metrics: dict[str, Any], description: Release | None) -> dict[str, Any]:
+    """The content of registration.json: what names the release, and the SHA-256 of every file that it is made of.
+
+    Raises:
+        ExpungeError: the model or the forget set is missing.
+    """
+    where = paths.release(name)
+    model, forget = sha256_if_there(weights(paths, name)), sha256_if_there(where.forget)
+    for path, digest in ((weights(paths, name), model), (where.forget, forget if description else "")):
+        if digest is None:
+            raise ExpungeError(f"{path} is missing; run `dvc repro` to build it.")
+    described, figures = digests.description_digest(paths, name), digests.metrics_digest(metrics)
+    parent = description.parent if description else None
+    return {
+        "release": name,
+        "parent": parent,
+        "verdict": _verdict(metrics),
+        "release_digest": digests.release_digest(model, forget, described, figures),
+        "model_digest": model,
+        "parent_model_digest": _parent_model_digest(paths, parent),
+        "gold_model_digest": sha256_if_there(where.gold / WEIGHTS) if description and description.gold else None,
+        "forget_digest": forget,
+        "description_digest": described,
+        "metrics_digest": figures,
+        "catalog_digest": digests.catalog_digest(paths),
+        "data_version": data_version(paths) or digests.catalog_digest(paths),
+        "method": description.method.name if description else None,
+        "requests": {request.request_id: request.digest for request in description.requests} if description else {},
+        "files": {relative(paths, path): sha256_if_there(path) for path in digests.release_files(paths, name)},
+    }
+
+
+def _verdict(metrics: dict[str, Any]) -> str:
+    if "gate" not in metrics:
+        return UNGATED
+    return "passed" if metrics["gate"]["passed"] else "failed"
+
+
+def _parent_model_digest(paths: Paths, parent: str | None) -> str | None:
+    """As the parent's registration says, since its weights may have been purged; else as they are on disk."""
+    if parent is None:
+        return None
+    written = paths.release(parent).registration
+    return read_json(written)["model_digest"] if written.is_file() else sha256_if_there(weights(paths, parent))
+
+
+def _record(
+    paths: Paths, params: Params, facts: dict[str, Any], metrics: dict[str, Any], description: Release | None
+) -> Record:
+    where, commit = paths.release(facts["release"]), git_commit(paths.root)
+    curves = {"unlearning": where.unlearning_curve, "retraining": where.gold_curve}
+    return Record(
+        release=facts["release"],
+        parent=facts["parent"],
+        requests=facts["requests"],
+        method=facts["method"] or "training",
+        parameters=_parameters(paths, params, description),
+        data_version=facts["data_version"],
+        git_commit=commit,
+        model_digest=facts["model_digest"],
+        release_digest=facts["release_digest"],
+        verdict=facts["verdict"],
+        data_sets=_data_sets(paths, facts),
+        metrics=_figures(metrics),
+        curves=curves if description else {"training": where.training_curve},
+        artifacts=(where.page, where.metrics, where.figures),
+        model_files=(where.model / WEIGHTS, where.model / CONFIG),
+        description=_description(facts, metrics, commit),
+    )
+
+
+def _parameters(paths: Paths, params: Params, description: Release | None) -> dict[str, Any]:
+    """Hyper-parameters as the unlearning run wrote them down; of `base`, those of its training."""
+    if description:
+        return read_json(paths.release(description.release).unlearning).get("parameters", {})
+    return params.train.model_dump(mode="json") | {"seed": params.seed}
+
+
+def _data_sets(paths: Paths, facts: dict[str, Any]) -> list[DataSet]:
+    catalog = relative(paths, paths.catalog)
+    samples = read_json(paths.catalog / MANIFEST)["samples"]
+    found = [DataSet("catalog", "training", catalog, facts["data_version"], facts["catalog_digest"], samples)]
+    if facts["forget_digest"]:
+        where = paths.release(facts["release"])
+        rows = pq.read_metadata(where.forget).num_rows
+        md5 = read_locks(paths).md5(relative(paths, where.sets)) or facts["forget_digest"]
+        found.append(DataSet("forget-set", "forget", relative(paths, where.sets), md5, facts["forget_digest"], rows))
+    return found
+
+
+def _figures(metrics: dict[str, Any]) -> dict[str, float]:
+    """Final figures by dotted name: `unlearned.forget.image_to_text_r1`, `gate.membership.value`, `cost.…`."""
+    flat = flatten({key: metrics[key] for key in ("model", "cost", "per_request") if key in metrics})
+    flat |= flatten(metrics.get("models", {}))
+    if "gate" in metrics:
+        flat["gate.passed"] = float(metrics["gate"]["passed"])
+        for check in metrics["gate"]["checks"]:
+            flat |= flatten({"value": check["value"], "limit": check["limit"]}, f"gate.{check['name']}.")
+    return flat
+
+
+def _description(facts: dict[str, Any], metrics: dict[str, Any], commit: str) -> str:
+    """Markdown for the run and the version: the verdict is to be read without a click."""
+    lines = [f"**{words.headline(metrics)}** {words.explanation(metrics)}", ""]
+    if "gate" in metrics:
+        lines += ["| check | outcome | value | limit |", "|---|---|---|---|"]
+        lines += [
+            f"| {words.title_of_check(check['name'])} | {'✓ passed' if check['passed'] else '✕ **failed**'} "
+            f"| {check['value']:.3f} | {check['limit']:.3f} |"
+            for check in metrics["gate"]["checks"]
+        ]
+        lines += [
+            "",
+            f"Requests: {', '.join(facts['requests'])}. Made from `{facts['parent']}` by `{facts['method']}`.",
+        ]
+    lines += [
+        "",
+        f"- model `{facts['model_digest']}`",
+        f"- data version `{facts['data_version']}`",
+        f"- code `{commit}`",
+        f"- the whole chain: `expunge trace {facts['release']}`",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    step_main(register)

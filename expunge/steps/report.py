@@ -1,0 +1,117 @@
+"""Step `report`: the metrics, curves and digests of release R → reports/R/report.html and reports/R/figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from expunge.catalog import MANIFEST
+from expunge.config import Params
+from expunge.files import read_json, write_bytes
+from expunge.lineage.digests import CONFIG, WEIGHTS, catalog_digest, sha256_if_there, weights
+from expunge.lineage.dvc import git_commit, read_locks, relative
+from expunge.paths import BASE, Paths
+from expunge.releases import Release, chain, load_release
+from expunge.report.figures import figures_of
+from expunge.report.page import DigestLine, Facts, RequestLine, render
+from expunge.steps import step_main
+
+
+def report(paths: Paths, params: Params, release: str) -> None:
+    """Write the report page of `release` and its figures, which MLflow shows on their own."""
+    where = paths.release(release)
+    facts = gather(paths, release)
+    stale = set(where.figures.glob("*.svg"))
+    for figure in facts.figures:
+        target = where.figures / f"{figure.name}.svg"
+        write_bytes(target, figure.light)
+        stale.discard(target)
+    for leftover in stale:
+        leftover.unlink()
+    write_bytes(where.page, render(facts).encode())
+    print(f"report: {where.page}, {len(facts.figures)} figures")
+
+
+def gather(paths: Paths, name: str) -> Facts:
+    """All that the page shows, read from the release's files."""
+    where = paths.release(name)
+    metrics = read_json(where.metrics)
+    description = None if name == BASE else load_release(paths, name)
+    manifest = read_json(paths.catalog / MANIFEST)
+    return Facts(
+        release=name,
+        metrics=metrics,
+        method=description.method.name if description else None,
+        requests=[_request_line(request, metrics) for request in description.requests] if description else [],
+        inherited=_inherited(paths, name) if description else 0,
+        chain=_chain(paths, name),
+        digests=_digest_lines(paths, name, description),
+        weights=(relative(paths, weights(paths, name)), sha256_if_there(weights(paths, name)) or "missing"),
+        git_commit=git_commit(paths.root),
+        credit={
+            "source": f"{manifest['source']} {manifest['source_version']}",
+            "license": manifest["license"],
+            "credit": manifest["credit"].rstrip("."),
+        },
+        figures=figures_of(paths, name, metrics),
+    )
+
+
+def _request_line(request: Any, metrics: dict[str, Any]) -> RequestLine:
+    return RequestLine(
+        request_id=request.request_id,
+        basis=request.basis,
+        received=request.received_at[:10],
+        due=str(request.due),
+        samples=metrics["per_request"].get(request.request_id, {}).get("count"),
+        digest=request.digest,
+    )
+
+
+def _inherited(paths: Paths, name: str) -> int:
+    """Samples in the forget set that an earlier release had forgotten; only the column `release` is read."""
+    releases = pq.read_table(paths.release(name).forget, columns=["release"])["release"].to_pylist()
+    return sum(release != name for release in releases)
+
+
+def _chain(paths: Paths, name: str) -> list[str]:
+    names = chain(paths)
+    return names[: names.index(name) + 1]
+
+
+def _digest_lines(paths: Paths, name: str, description: Release | None) -> list[DigestLine]:
+    """The model and what it was made from.
+
+    Only outputs of the stages before this one are looked up in DVC's locks: the lock still has the last run's
+    entries of this stage and of those after it.
+    """
+    where, locks = paths.release(name), read_locks(paths)
+    lines = [
+        DigestLine("Weights", relative(paths, where.model / WEIGHTS), sha256_if_there(where.model / WEIGHTS)),
+        DigestLine("Model settings", relative(paths, where.model / CONFIG), sha256_if_there(where.model / CONFIG)),
+        DigestLine("Model folder", relative(paths, where.model), md5=locks.md5(relative(paths, where.model))),
+    ]
+    if description:
+        parent = weights(paths, description.parent)
+        lines.append(
+            DigestLine(f"Parent's weights ({description.parent})", relative(paths, parent), sha256_if_there(parent))
+        )
+        if (gold := sha256_if_there(where.gold / WEIGHTS)) is not None:
+            lines.append(DigestLine("Retrained weights", relative(paths, where.gold / WEIGHTS), gold))
+        sets = locks.md5(relative(paths, where.sets))
+        lines.append(DigestLine("Forget set", relative(paths, where.forget), sha256_if_there(where.forget)))
+        lines.append(DigestLine("Forget and retain sets", relative(paths, where.sets), md5=sets))
+        lines += [
+            DigestLine(f"Request {request.request_id}", relative(paths, where.description), request.digest)
+            for request in description.requests
+        ]
+    catalog = relative(paths, paths.catalog)
+    lines.append(DigestLine("Data version", catalog, catalog_digest(paths), locks.md5(catalog)))
+    for label, folder in (("Embeddings", where.embeddings), ("Search index", where.index)):
+        lines.append(DigestLine(label, relative(paths, folder), md5=locks.md5(relative(paths, folder))))
+    return lines
+
+
+if __name__ == "__main__":
+    step_main(report)
