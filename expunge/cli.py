@@ -1,0 +1,59 @@
+"""The `expunge` command. Errors that a user can mend are one or two lines on stderr and exit status 1."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from expunge.commands import releases, requests, trace
+from expunge.errors import ExpungeError
+from expunge.telemetry import switch_off
+
+app = typer.Typer(
+    name="expunge",
+    help="Serve deletion requests on a CLIP model: request → release → proof.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(requests.app, name="request", help="Record, inspect and decide deletion requests.")
+app.command("release")(releases.release)
+app.command("status")(releases.status)
+app.command("report")(releases.report)
+app.command("search")(releases.search)
+app.command("trace")(trace.trace)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from expunge import __version__
+
+        typer.echo(f"expunge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    switch_off()
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        app()
+    except ExpungeError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except OSError as error:
+        print(f"Error: {error.filename or 'file system'}: {error.strerror or error}.", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

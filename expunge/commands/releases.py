@@ -1,0 +1,199 @@
+"""`expunge release`, `status`, `report` and `search`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from expunge.config import load_params
+from expunge.errors import ExpungeError
+from expunge.files import read_json
+from expunge.paths import BASE, Paths
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+COLUMNS = {"original": "before", "unlearned": "after", "retrained": "retrained"}
+
+
+def release(
+    method: Annotated[
+        str | None, typer.Option(help="Unlearning method; `release.method` of params.yaml by default.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the release; the next number by default.")] = None,
+) -> None:
+    """Cut a release from all approved, unserved requests and run it."""
+    from pydantic import ValidationError
+
+    from expunge.config import explain
+    from expunge.releases import check_name, plan
+    from expunge.requests import Ledger
+    from expunge.unlearning import registry
+
+    paths = Paths()
+    params = load_params(paths.params)
+    if method is not None:
+        try:
+            registry.parameters(method, params.unlearn.methods.get(method, {}))
+        except ValidationError as error:
+            raise ExpungeError(f"Method {method}: {explain(error)}") from None
+        except ValueError as error:
+            raise ExpungeError(f"--method: {error}.") from None
+    if name is not None:
+        try:
+            check_name(name)
+        except ValueError as error:
+            raise ExpungeError(f"--name: {error}.") from None
+    todo = plan(paths, Ledger.open(params.ledger, paths.root))
+    if not todo.unfinished and not todo.requests:
+        typer.echo("No approved request is waiting; nothing was done.")
+        return
+    # A process of its own: Prefect's temporary server and its loggers end with it.
+    run = subprocess.run([sys.executable, "-m", "flows.release", method or "", name or ""], check=False)
+    if run.returncode:
+        raise SystemExit(run.returncode)
+    report()
+
+
+class Shown(StrEnum):
+    """What the summary shows of each set."""
+
+    zero_shot_top1 = "zero-shot top-1"
+    image_to_text_r1 = "image→text R@1"
+    text_to_image_r1 = "text→image R@1"
+    pair_similarity = "pair similarity"
+
+
+def report(
+    release: Annotated[str | None, typer.Argument(help="The live release by default.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what a release forgot and kept, and where to look next."""
+    from expunge.releases import live_release
+
+    paths = Paths()
+    name = release or live_release(paths)
+    metrics = _metrics(paths, name)
+    if as_json:
+        typer.echo(json.dumps(metrics, indent=2))
+    elif name == BASE:
+        _print_base(metrics)
+    else:
+        _print_release(paths, metrics)
+
+
+def status(as_json: JsonOption = False) -> None:
+    """Print the chain of releases and which requests wait."""
+    from expunge.releases import chain, served_requests
+    from expunge.requests import Ledger
+
+    paths = Paths()
+    ledger = Ledger.open(load_params(paths.params).ledger, paths.root)
+    served = served_requests(paths)
+    waiting = [request.request_id for request in ledger.approved_unserved() if request.request_id not in served]
+    rows = [_state(paths, name, served) for name in chain(paths)]
+    if as_json:
+        typer.echo(json.dumps({"releases": rows, "waiting": waiting}, indent=2))
+        return
+    table = Table("release", "requests", "method", "verdict", title="Releases, oldest first")
+    for row in rows:
+        table.add_row(row["release"], ", ".join(row["requests"]) or "–", row["method"] or "–", row["verdict"])
+    console = Console()
+    console.print(table)
+    console.print(f"Approved and waiting: {', '.join(waiting) or 'none'}.")
+
+
+def search(
+    text: Annotated[str | None, typer.Option(help="Find pictures for this text.")] = None,
+    id: Annotated[str | None, typer.Option("--id", help="Find pictures like this sample's.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Find pictures like this file's.")] = None,
+    release: Annotated[str | None, typer.Option(help="The live release by default.")] = None,
+    count: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many.")] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Search the image index of a release by text, image or id."""
+    from expunge.releases import chain, live_release
+    from expunge.search import search_images
+
+    paths = Paths()
+    if sum(value is not None for value in (text, id, image)) != 1:
+        raise typer.BadParameter("give exactly one of --text, --image and --id")
+    name = release or live_release(paths)
+    if name not in chain(paths):
+        raise ExpungeError(f"There is no release {name}; known releases: {', '.join(chain(paths))}.")
+    hits = search_images(paths, name, count, text=text, sample_id=id, image=image)
+    if as_json:
+        typer.echo(json.dumps({"release": name, "hits": [hit._asdict() for hit in hits]}, indent=2))
+        return
+    table = Table("score", "sample", "class", "caption", title=f"Release {name}")
+    for hit in hits:
+        table.add_row(f"{hit.score:.3f}", hit.sample_id, hit.class_name, hit.caption)
+    Console().print(table)
+
+
+def _metrics(paths: Paths, name: str) -> dict[str, Any]:
+    from expunge.releases import chain
+
+    if name not in chain(paths):
+        raise ExpungeError(f"There is no release {name}; known releases: {', '.join(chain(paths))}.")
+    return read_json(paths.release(name).metrics)
+
+
+def _state(paths: Paths, name: str, served: dict[str, str]) -> dict[str, Any]:
+    where = paths.release(name)
+    registered = read_json(where.registration) if where.registration.is_file() else {"verdict": "unfinished"}
+    method = read_json(where.metrics).get("method") if where.metrics.is_file() else None
+    requests = sorted(request for request, server in served.items() if server == name)
+    return {"release": name, "requests": requests, "method": method, "verdict": registered["verdict"]}
+
+
+def _print_base(metrics: dict[str, Any]) -> None:
+    sets = {name: block for name, block in metrics["model"].items() if isinstance(block, dict)}
+    table = Table("set", "pairs", *[str(shown) for shown in Shown], title="Base model: no request served yet")
+    for name, block in sets.items():
+        table.add_row(name, str(block["count"]), *[f"{block[shown.name]:.3f}" for shown in Shown])
+    Console().print(table)
+
+
+def _print_release(paths: Paths, metrics: dict[str, Any]) -> None:
+    console = Console()
+    name = metrics["release"]
+    models = {column: metrics["models"][key] for key, column in COLUMNS.items() if metrics["models"][key]}
+    verdict = "[green]passed[/green]" if metrics["gate"]["passed"] else "[red]FAILED[/red]"
+    requests = ", ".join(f"{key} ({block['count']})" for key, block in metrics["per_request"].items())
+    table = Table("", "", *models, title=f"Release {name} serves {requests} by {metrics['method']}")
+    for group, label in (
+        ("forget", "forgotten"),
+        ("neighbours", "neighbours"),
+        ("retain", "retained"),
+        ("test", "held out"),
+    ):
+        for row, shown in enumerate(Shown):
+            cells = [f"{block[group][shown.name]:.3f}" for block in models.values()]
+            first = f"{label} ({metrics['models']['unlearned'][group]['count']})" if row == 0 else ""
+            table.add_row(first, str(shown), *cells, end_section=row == len(Shown) - 1)
+    for key, label in (("mia_auc", "membership attack AUC"), ("relearn_steps", "steps to relearn half")):
+        cells = [f"{block[key]:.3f}" if key == "mia_auc" else str(block[key]) for block in models.values()]
+        table.add_row("attacks" if key == "mia_auc" else "", label, *cells)
+    console.print(table)
+    cost = metrics["cost"]
+    console.print(f"Gate {verdict}, diagnosis: {metrics['diagnosis']}.")
+    for check in metrics["gate"]["checks"]:
+        if not check["passed"]:
+            console.print(f"  failed: {check['name']} {check['value']:.3f} > {check['limit']:.3f}  {check['meaning']}")
+    if cost["retrain_seconds"]:
+        ratio = cost["retrain_seconds"] / cost["unlearn_seconds"]
+        console.print(
+            f"Unlearning took {cost['unlearn_seconds']:.1f} s, retraining {cost['retrain_seconds']:.1f} s: "
+            f"{ratio:.1f} times cheaper."
+        )
+    console.print("\nLook next:")
+    console.print(f"  {paths.release(name).page}   the report, one self-contained page")
+    console.print(f"  expunge trace {name}           requests ↔ release ↔ model ↔ data version")
+    console.print("  make ui                      MLflow: the model versions and their lineage")

@@ -1,0 +1,340 @@
+"""`expunge request add`, `list`, `show`, `preview`, `approve` and `reject`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from expunge.config import load_params
+from expunge.errors import ExpungeError
+from expunge.paths import BASE, Paths
+
+if TYPE_CHECKING:
+    from expunge.catalog import Catalog
+    from expunge.requests import Ledger, Record
+    from expunge.selection import Finding, Preview, TextScores, Vectors
+
+DEFAULT_TOP = 10
+"""Pictures that --text selects where neither --min-score nor --top says otherwise: few enough to look at each."""
+
+STATE_STYLES = {
+    "received": "yellow",
+    "previewed": "yellow",
+    "approved": "cyan",
+    "rejected": "red",
+    "released": "green",
+}
+
+app = typer.Typer(no_args_is_help=True)
+console = Console(highlight=False, soft_wrap=True)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Request id, such as req-0001.")]
+ByOption = Annotated[str | None, typer.Option("--by", help="Who decides; the login name by default.")]
+
+
+class Basis(StrEnum):
+    """Why the data has to go."""
+
+    gdpr_art17 = "gdpr-art17"
+    ccpa = "ccpa"
+    copyright = "copyright"
+    safety = "safety"
+    quality = "quality"
+
+
+class State(StrEnum):
+    """How far a request has come."""
+
+    received = "received"
+    previewed = "previewed"
+    approved = "approved"
+    rejected = "rejected"
+    released = "released"
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a clerk needs at hand; each thing is opened when it is first used."""
+
+    paths: Paths
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        from expunge.requests import Ledger
+
+        return Ledger.open(load_params(self.paths.params).ledger, self.paths.root)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        from expunge.catalog import Catalog
+
+        return Catalog(self.paths.catalog)
+
+    @cached_property
+    def built(self) -> str:
+        """The newest release that is finished: intake must not wait for one that is being made."""
+        from expunge.releases import chain
+
+        names = reversed(chain(self.paths))
+        return next(name for name in names if name == BASE or self.paths.release(name).registration.is_file())
+
+    @cached_property
+    def forgotten(self) -> set[str]:
+        """What that release and its ancestors have forgotten."""
+        from expunge.selection import read_forget
+
+        if self.built == BASE:
+            return set()
+        return {row.sample_id for row in read_forget(self.paths.release(self.built).forget)}
+
+    @property
+    def text_scores(self) -> TextScores:
+        """Scores of the pictures of that release; the model is loaded when a selector asks."""
+
+        def scores(text: str) -> dict[str, float]:
+            from expunge.search import text_scores
+
+            return text_scores(self.paths, self.built, text)
+
+        return scores
+
+    @property
+    def embeddings(self) -> Vectors | None:
+        """Of that release, None before the first `dvc repro embed`."""
+        from expunge.search import load_embeddings
+
+        if not self.paths.release(self.built).embeddings.is_dir():
+            return None
+        return load_embeddings(self.paths, self.built)
+
+
+@app.command()
+def add(
+    basis: Annotated[Basis, typer.Option(help="Legal or other basis of the deletion.")],
+    ids: Annotated[list[str] | None, typer.Option("--id", help="A sample id. Repeatable.")] = None,
+    subjects: Annotated[list[str] | None, typer.Option("--subject", help="A pseudonymous subject. Repeatable.")] = None,
+    classes: Annotated[list[str] | None, typer.Option("--class", help="A class name. Repeatable.")] = None,
+    texts: Annotated[list[str] | None, typer.Option("--text", help="Pictures like this text. Repeatable.")] = None,
+    min_score: Annotated[
+        float | None, typer.Option(min=-1, max=1, help="With --text: the least cosine, for every text.")
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(min=1, help=f"With --text: so many for every text; {DEFAULT_TOP} by default.")
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option("--where", help="A SQL predicate over the catalog's columns. Repeatable.")
+    ] = None,
+    requester: Annotated[str | None, typer.Option(help="Who asks; only a keyed digest is kept.")] = None,
+    due: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day; one month from today by default.")
+    ] = None,
+    note: Annotated[str | None, typer.Option(help="A remark without personal data.")] = None,
+) -> None:
+    """Record a request for what any of its selectors catches; print its id."""
+    if min_score is not None and top is not None:
+        raise typer.BadParameter("give either --min-score or --top, not both")
+    if not texts and (min_score is not None or top is not None):
+        raise typer.BadParameter("--min-score and --top belong to --text")
+    selectors = _selectors(ids, subjects, classes, texts, min_score, top, where)
+    if not selectors:
+        raise typer.BadParameter("say what to delete: --id, --subject, --class, --text or --where")
+
+    from expunge.selection import matches
+
+    desk = Desk(Paths())
+    found = matches(desk.catalog, selectors, desk.forgotten, desk.text_scores)
+    request = desk.ledger.add(selectors, basis.value, requester=requester, due=due.date() if due else None, note=note)
+    typer.echo(
+        f"Recorded. It selects {_samples(len(found))} today and is due on {request.due}; "
+        f"next: expunge request preview {request.request_id}",
+        err=True,
+    )
+    typer.echo(request.request_id)
+
+
+def _selectors(
+    ids: list[str] | None,
+    subjects: list[str] | None,
+    classes: list[str] | None,
+    texts: list[str] | None,
+    min_score: float | None,
+    top: int | None,
+    where: list[str] | None,
+) -> list[Any]:
+    """The options as validated selectors.
+
+    Raises:
+        ExpungeError: a value is not valid.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from expunge.config import explain
+    from expunge.requests import Selector
+
+    rule = {"min_score": min_score} if min_score is not None else {"top": top or DEFAULT_TOP}
+    given = [
+        *([{"kind": "id", "ids": list(dict.fromkeys(ids))}] if ids else []),
+        *({"kind": "subject", "subject_id": subject} for subject in subjects or ()),
+        *({"kind": "class", "class_name": name} for name in classes or ()),
+        *({"kind": "text", "text": text, **rule} for text in texts or ()),
+        *({"kind": "where", "sql": sql} for sql in where or ()),
+    ]
+    try:
+        return TypeAdapter(list[Selector]).validate_python(given)
+    except ValidationError as error:
+        raise ExpungeError(f"Selectors: {explain(error)}") from None
+
+
+@app.command("list")
+def list_(
+    state: Annotated[State | None, typer.Option(help="Only requests in this state.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the requests."""
+    records = Desk(Paths()).ledger.list(state.value if state else None)
+    if as_json:
+        _print_json([_as_dict(record) for record in records])
+        return
+    table = Table("request", "state", "basis", "due", "selects", "release")
+    for record in records:
+        request = record.request
+        table.add_row(
+            request.request_id,
+            _styled(record.state),
+            request.basis,
+            str(request.due),
+            escape("; ".join(selector.summary for selector in request.selectors)),
+            escape(record.release or "-"),
+        )
+    console.print(table)
+
+
+@app.command()
+def show(request_id: IdArgument, as_json: JsonOption = False) -> None:
+    """Show a request and what happened to it."""
+    record = Desk(Paths()).ledger.get(request_id)
+    if as_json:
+        _print_json(_as_dict(record))
+        return
+    request = record.request
+    console.print(f"[bold]{request.request_id}[/bold]  {_styled(record.state)}  {request.basis}, due {request.due}")
+    for selector in request.selectors:
+        console.print(f"  selects  {escape(selector.summary)}")
+    if request.note:
+        console.print(f"  note     {escape(request.note)}")
+    if record.release:
+        console.print(f"  release  {escape(record.release)}, model {record.model_digest}")
+    if record.state == "rejected":
+        console.print(f"  reason   {escape(record.events[-1].payload['reason'])}")
+    table = Table("event", "what", "at", "by")
+    for event in record.events:
+        table.add_row(str(event.seq), event.kind, event.at, escape(event.by))
+    console.print(table)
+
+
+@app.command()
+def preview(request_id: IdArgument, as_json: JsonOption = False) -> None:
+    """Show what a request would delete, what lies near it, and what it would not catch."""
+    from expunge.selection import preview as find
+
+    desk = Desk(Paths())
+    request = desk.ledger.get(request_id).request
+    found = find(desk.catalog, request, desk.forgotten, desk.text_scores, desk.embeddings)
+    desk.ledger.record_preview(request_id, found.counts())
+    if as_json:
+        _print_json(found.as_dict())
+    else:
+        _print_preview(found)
+
+
+@app.command()
+def approve(request_id: IdArgument, by: ByOption = None) -> None:
+    """Approve a request: the next release serves it."""
+    desk = Desk(Paths())
+    _check_servable(desk, desk.ledger.get(request_id))
+    desk.ledger.approve(request_id, by)
+    typer.echo(f"{request_id} is approved; next: expunge release")
+
+
+@app.command()
+def reject(
+    request_id: IdArgument,
+    reason: Annotated[str, typer.Option(help="Why it is rejected, without personal data.")],
+    by: ByOption = None,
+) -> None:
+    """Reject a request, with the reason."""
+    Desk(Paths()).ledger.reject(request_id, by, reason)
+    typer.echo(f"{request_id} is rejected")
+
+
+def _check_servable(desk: Desk, record: Record) -> None:
+    """Refuse to approve what no release could serve: nothing or everything is selected.
+
+    A request that is decided already is left for the ledger to refuse, whatever it selects by now.
+    """
+    from expunge.requests import FORWARD
+    from expunge.selection import select
+
+    if record.state in FORWARD["approved"]:
+        select(desk.catalog, [record.request], "preview", desk.forgotten, desk.text_scores)
+
+
+def _as_dict(record: Record) -> dict[str, Any]:
+    return {
+        **record.request.model_dump(mode="json"),
+        "digest": record.request.digest,
+        "state": record.state,
+        "release": record.release,
+        "model_digest": record.model_digest,
+        "events": [event.model_dump() for event in record.events],
+    }
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
+
+
+def _print_preview(found: Preview) -> None:
+    console.print(f"[bold]{found.request_id}[/bold] selects {_samples(found.samples)}")
+    table = Table("class", "samples")
+    for name, count in found.by_class.items():
+        table.add_row(escape(name), str(count))
+    console.print(table)
+    console.print("splits: " + ", ".join(f"{count} {split}" for split, count in found.by_split.items()))
+    _print_finding("Neighbours", found.neighbours)
+    console.print("\n[bold]Not selected, but like what is selected[/bold]")
+    _print_finding("Near-duplicates", found.near_duplicates)
+    _print_finding("Captions", found.captions)
+    _print_finding("Concepts", found.concepts)
+
+
+def _print_finding(title: str, finding: Finding) -> None:
+    total = "" if finding.total is None else f"{finding.total} "
+    console.print(f"\n[bold]{title}[/bold]: {total}[dim]({escape(finding.rule)})[/dim]")
+    if not finding.shown:
+        return
+    table = Table("sample", "class", "resembles", "score")
+    for one in finding.shown:
+        score = "-" if one.score is None else f"{one.score:.3f}"
+        table.add_row(escape(one.sample_id), escape(one.class_name), escape(one.resembles), score)
+    console.print(table)
+    if finding.total > len(finding.shown):
+        console.print(f"… and {finding.total - len(finding.shown)} more")
+
+
+def _samples(count: int) -> str:
+    return f"{count} sample{'' if count == 1 else 's'}"
+
+
+def _styled(state: str) -> str:
+    return f"[{STATE_STYLES[state]}]{state}[/{STATE_STYLES[state]}]"
