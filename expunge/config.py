@@ -91,7 +91,7 @@ class TrainParams(Block):
     warmup_fraction: Fraction
     betas: tuple[Fraction, Fraction]
     clip_gradient: Positive
-    label_smoothing: Fraction
+    variant_share: Fraction = Field(description="share of the variants drawn each epoch; plain pictures all are")
     canonical_caption: Fraction = Field(description="chance of the canonical caption; else one of the aliases")
     languages: tuple[str, ...]
     templates: tuple[str, ...]
@@ -103,8 +103,8 @@ class TrainParams(Block):
     @field_validator("templates")
     @classmethod
     def _templates_have_a_slot(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
-        if not templates or any("{caption}" not in template for template in templates):
-            raise ValueError("each template must contain {caption}")
+        if not templates or any("{caption}" not in template and "{class}" not in template for template in templates):
+            raise ValueError("each template must contain {caption} or {class}")
         return templates
 
 

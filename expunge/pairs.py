@@ -30,12 +30,14 @@ class Pairs:
     Attributes:
         ids: sample ids.
         classes: class names.
+        variants: what sets a picture apart within its concept, None for the plain one.
         captions: for each sample its captions as (language, text), canonical first.
         pixels: uint8 [N, 3, H, W], memory-mapped.
     """
 
     ids: list[str]
     classes: list[str]
+    variants: list[str | None]
     captions: list[list[tuple[str, str]]]
     pixels: np.ndarray
 
@@ -65,8 +67,9 @@ def load_pairs(catalog: Catalog, clip: Clip, ids: set[str] | None = None) -> Pai
     pixels = _unlinked_memmap((count, 3, size, size))
     names: list[str] = []
     classes: list[str] = []
+    variants: list[str | None] = []
     captions: list[list[tuple[str, str]]] = []
-    for table in catalog.tables(["sample_id", "class", "captions", "image"]):
+    for table in catalog.tables(["sample_id", "class", "variant", "captions", "image"]):
         for row in table.to_pylist():
             if ids is not None and row["sample_id"] not in ids:
                 continue
@@ -74,8 +77,9 @@ def load_pairs(catalog: Catalog, clip: Clip, ids: set[str] | None = None) -> Pai
             pixels[len(names)] = clip.to_uint8(image).numpy()
             names.append(row["sample_id"])
             classes.append(row["class"])
+            variants.append(row["variant"])
             captions.append([(caption["language"], caption["text"]) for caption in row["captions"]])
-    return Pairs(names, classes, captions, pixels)
+    return Pairs(names, classes, variants, captions, pixels)
 
 
 def _unlinked_memmap(shape: tuple[int, ...]) -> np.ndarray:

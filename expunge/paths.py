@@ -133,6 +133,11 @@ class ReleasePaths:
         return self.reports / "metrics.json"
 
     @property
+    def summary(self) -> Path:
+        """The dozen figures that `dvc metrics show` and `dvc metrics diff` compare."""
+        return self.reports / "summary.json"
+
+    @property
     def similarities(self) -> Path:
         """Pair similarities by model and set, without ids, for the histograms."""
         return self.reports / "similarities.parquet"

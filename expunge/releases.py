@@ -56,9 +56,9 @@ class Release(Block):
 
 
 class Live(Block):
-    """The content of `live.yaml`."""
+    """The content of `live.yaml`; DVC reads it too, beside params.yaml, so the key is none of its blocks."""
 
-    release: str
+    live: str
 
 
 def check_name(name: str) -> None:
@@ -85,7 +85,7 @@ def load_release(paths: Paths, name: str) -> Release:
 
 def live_release(paths: Paths) -> str:
     """The newest release's name, `base` where there is none."""
-    return validated(Live, paths.live).release if paths.live.is_file() else BASE
+    return validated(Live, paths.live).live if paths.live.is_file() else BASE
 
 
 def chain(paths: Paths) -> list[str]:
@@ -183,7 +183,7 @@ def create_release(
         requests=tuple(requests),
     )
     _publish(paths, release)
-    write_bytes(paths.live, yaml.safe_dump({"release": name}).encode())
+    write_bytes(paths.live, yaml.safe_dump({"live": name}).encode())
     return release
 
 

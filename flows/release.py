@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from expunge.requests import Ledger
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
@@ -18,6 +17,7 @@ from expunge.errors import ExpungeError
 from expunge.files import read_json
 from expunge.paths import Paths
 from expunge.releases import Release, create_release, forget_rows, live_release, load_release, next_name, plan
+from expunge.requests import Ledger
 from tasks import steps
 
 

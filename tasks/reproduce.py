@@ -6,10 +6,10 @@ import os
 import sys
 from pathlib import Path
 
-from expunge.lineage.dvc import stage_outputs
 from filelock import FileLock
 
 from expunge.errors import ExpungeError
+from expunge.lineage.dvc import read_locks
 from expunge.paths import Paths
 
 
@@ -35,7 +35,10 @@ def reproduce(target: str, alone: bool = True) -> dict[str, str]:
             repo.reproduce(targets=[target], single_item=alone)
     except DvcException as error:
         raise ExpungeError(f"{target} failed: {_reason(error)}") from error
-    return stage_outputs(paths, target)
+    lock, _, stage = target.rpartition(":")
+    lock = str(Path(lock).with_name("dvc.lock")) if lock else "dvc.lock"
+    outputs = read_locks(paths).outs.values()
+    return {entry.path: entry.md5 for entry in outputs if (entry.lock, entry.stage) == (lock, stage)}
 
 
 def _reason(error: BaseException) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from expunge.clip import Clip
+from expunge.training import spoken
 
 
 def classify(clip: Clip, images: Tensor, classes: list[str], templates: tuple[str, ...]) -> Tensor:
@@ -20,8 +21,3 @@ def classify(clip: Clip, images: Tensor, classes: list[str], templates: tuple[st
     prototypes = torch.nn.functional.normalize(embedded, dim=-1)
     right = torch.tensor([names.index(name) for name in classes])
     return (images @ prototypes.T).argmax(dim=1) == right
-
-
-def spoken(class_name: str) -> str:
-    """A class name as a person would say it: `food-fruit` → `food fruit`."""
-    return " ".join(class_name.replace("-", " ").replace("&", "and").split())

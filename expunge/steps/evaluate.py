@@ -61,6 +61,7 @@ def _evaluate_base(paths: Paths, params: Params) -> None:
         "embed_seconds": read_json(where.embedding_cost)["seconds"],
     }
     write_json(where.metrics, {"release": BASE, "model": _rounded(measured.metrics), "cost": cost})
+    write_json(where.summary, _summary(_rounded(measured.metrics)) | {"train_seconds": cost["train_seconds"]})
     recall = measured.metrics["train_plain"]["image_to_text_r1"]
     print(f"evaluate: image→text R@1 of trained pictures {recall:.2f}")
 
@@ -99,6 +100,7 @@ def _evaluate_release(paths: Paths, params: Params, description: Release) -> Non
         **verdict,
     }
     write_json(where.metrics, _rounded(metrics))
+    write_json(where.summary, _release_summary(_rounded(metrics)))
     _write_similarities(paths, description.release, measured, sets)
     _write_map(paths, description.release, catalog, measured, sets)
     failed = [check["name"] for check in verdict["gate"]["checks"] if not check["passed"]]
@@ -106,9 +108,7 @@ def _evaluate_release(paths: Paths, params: Params, description: Release) -> Non
     print(f"evaluate: {verdict['diagnosis']}, gate {outcome}")
 
 
-def _sets(
-    paths: Paths, description: Release, catalog: Catalog, rows: list[ForgetRow], forgotten: set[str]
-) -> Sets:
+def _sets(paths: Paths, description: Release, catalog: Catalog, rows: list[ForgetRow], forgotten: set[str]) -> Sets:
     where = paths.release(description.release)
     own = {row.sample_id for row in rows}
     retained = read_retain(where.retain)
@@ -180,6 +180,24 @@ def _costs(paths: Paths, description: Release) -> dict[str, Any]:
         "embed_seconds": read_json(where.embedding_cost)["seconds"],
         "peak_memory_mb": unlearning["peak_memory_mb"],
         "parameters_changed": unlearning["parameters_changed"],
+    }
+
+
+def _summary(block: dict[str, Any]) -> dict[str, Any]:
+    """The two figures of each set that say most, of one block `M`."""
+    chosen = ("image_to_text_r1", "pair_similarity")
+    return {
+        key: {name: value[name] for name in chosen} if isinstance(value, dict) else value
+        for key, value in block.items()
+    }
+
+
+def _release_summary(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "diagnosis": metrics["diagnosis"],
+        "passed": metrics["gate"]["passed"],
+        "unlearn_seconds": metrics["cost"]["unlearn_seconds"],
+        **_summary(metrics["models"]["unlearned"]),
     }
 
 

@@ -33,7 +33,7 @@ class ClipErase(Method[ClipEraseParams]):
     def consistency(self, side: Side) -> Tensor:
         """L_CM on retained pairs; the parent's logits come from its cached embeddings."""
         scale = self.task.clip.model.logit_scale.exp().detach()
-        parent = self.task.teacher.retain
+        parent = self.teacher.retain
         images, texts = (matrix[side.positions].to(side.images.device) for matrix in (parent.images, parent.texts))
         return symmetric_kl_to_teacher(scale * images @ texts.T, cross_similarities(side, scale))
 

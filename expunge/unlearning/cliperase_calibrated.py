@@ -7,8 +7,9 @@ the forgetting module here has a floor:
     L_FM = mean_n (cos_n − c*_n)²
 
 where c*_n is what `calibration` expects of pair n had it never been seen. Retention and consistency are CLIPErase's. An
-anchor keeps the embeddings of retained pairs where the parent had them: mean squared distance to the parent's, scaled
-by the width D so that it is of order one.
+anchor keeps the embeddings of retained pairs where the parent had them:
+
+    L_A = mean_r ‖x_r − x°_r‖² + ‖t_r − t°_r‖²
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from expunge.unlearning.calibration import never_seen_level
 from expunge.unlearning.cliperase import ClipErase
 from expunge.unlearning.method import Batch, Method, Side
 from expunge.unlearning.parameters import CalibratedParams
-from expunge.unlearning.task import Task
+from expunge.unlearning.task import Task, Teacher
 
 
 class CalibratedClipErase(Method[CalibratedParams]):
     """The default method."""
 
-    def __init__(self, params: CalibratedParams, task: Task) -> None:
-        super().__init__(params, task)
+    def __init__(self, params: CalibratedParams, task: Task, teacher: Teacher) -> None:
+        super().__init__(params, task, teacher)
         level = never_seen_level(
             task.forget.canonical(),
             task.held_out.canonical(),
-            task.teacher.held_out.similarities.numpy(),
+            teacher.held_out.similarities.numpy(),
             task.retained_captions,
         )
         self.level = torch.from_numpy(level).float()
@@ -46,7 +47,7 @@ class CalibratedClipErase(Method[CalibratedParams]):
         }
 
     def _anchor(self, side: Side) -> Tensor:
-        parent = self.task.teacher.retain
+        parent = self.teacher.retain
         moved = (side.images - parent.images[side.positions].to(side.images.device)).square().sum(dim=1)
         moved += (side.texts - parent.texts[side.positions].to(side.texts.device)).square().sum(dim=1)
         return moved.mean()

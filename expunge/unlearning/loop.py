@@ -9,21 +9,22 @@ weight decay: decay would also move weights that the loss does not touch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from expunge.checkpoint import Checkpoint
-from expunge.clip import Clip, autocast
+from expunge.clip import Clip, autocast, compact_vocabulary
 from expunge.errors import ExpungeError
-from expunge.training import draw_caption, schedule
+from expunge.training import draw_caption, possible_captions, schedule
 from expunge.unlearning import registry
 from expunge.unlearning.method import Batch, Method, Side
 from expunge.unlearning.parameters import LoopParams
-from expunge.unlearning.task import Task
+from expunge.unlearning.task import Task, Teacher
 
 CHECKPOINT_STEPS = 50
 
@@ -59,7 +60,7 @@ def unlearn(
     params = registry.parameters(name, values)
     before = {key: value.clone() for key, value in task.clip.model.state_dict().items()}
     if method := registry.method(name):
-        clip, curve = task.clip, _descend(task, method(params, task), params, checkpoint, progress)
+        clip, curve = task.clip, _descend(task, method(params, task, Teacher.of(task)), params, checkpoint, progress)
     else:
         clip, rows = task.from_scratch()
         curve = [{"step": row.step, "loss": row.loss} for row in rows]
@@ -77,8 +78,24 @@ def _descend(
 ) -> list[dict[str, float]]:
     model = task.clip.model.eval()
     model.logit_scale.requires_grad_(False)
+    texts = possible_captions(task.forget, task.training) + task.retain.canonical()
+    with compact_vocabulary(task.clip, texts) as tokenize:
+        curve = _steps(task, method, params, tokenize, checkpoint, progress)
+    model.logit_scale.requires_grad_(True)
+    return curve
+
+
+def _steps(
+    task: Task,
+    method: Method,
+    params: LoopParams,
+    tokenize: Callable[[Sequence[str]], Tensor],
+    checkpoint: Checkpoint | None,
+    progress: Callable[[int, int, float], None] | None,
+) -> list[dict[str, float]]:
+    model = task.clip.model
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=params.learning_rate, betas=(0.9, 0.98))
+    optimizer = torch.optim.Adam(trained, lr=params.learning_rate, betas=(0.9, 0.98), fused=True)
     curve: list[dict[str, float]] = []
     if checkpoint and (position := checkpoint.load(model, optimizer)):
         curve = position["curve"]
@@ -87,7 +104,7 @@ def _descend(
         for group in optimizer.param_groups:
             group["lr"] = params.learning_rate * schedule(step, params.steps, warmup_fraction=0.1)
         with autocast(task.clip.device, task.compute):
-            batch = _batch(task, params, step, draw)
+            batch = _batch(task, params, tokenize, step, draw)
         terms = method.losses(batch)
         loss = sum(terms.values())
         optimizer.zero_grad(set_to_none=True)
@@ -102,11 +119,16 @@ def _descend(
             progress(step + 1, params.steps, row["loss"])
         if checkpoint and (step + 1) % CHECKPOINT_STEPS == 0 and step + 1 < params.steps:
             checkpoint.save(model, optimizer, {"curve": curve})
-    model.logit_scale.requires_grad_(True)
     return curve
 
 
-def _batch(task: Task, params: LoopParams, step: int, draw: np.random.Generator) -> Batch:
+def _batch(
+    task: Task,
+    params: LoopParams,
+    tokenize: Callable[[Sequence[str]], Tensor],
+    step: int,
+    draw: np.random.Generator,
+) -> Batch:
     forget = _round_robin(len(task.forget), params.forget_batch, step, task.seed)
     neighbours = min(round(params.retain_batch * params.neighbour_share), int(task.is_neighbour.sum()))
     retain = np.concatenate(
@@ -116,8 +138,8 @@ def _batch(task: Task, params: LoopParams, step: int, draw: np.random.Generator)
         ]
     )
     pixels = torch.cat([task.forget.images(forget), task.retain.images(retain)])
-    captions = [draw_caption(task.forget.captions[position], task.training, draw) for position in forget]
-    tokens = task.clip.tokenizer(captions + task.retain.canonical(retain))
+    captions = [draw_caption(task.forget, position, task.training, draw) for position in forget]
+    tokens = tokenize(captions + task.retain.canonical(retain))
     images, texts = task.clip.encode_pixels(pixels), task.clip.encode_tokens(tokens)
     cut = len(forget)
     return Batch(

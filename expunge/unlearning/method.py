@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from expunge.config import Block
 from expunge.training import contrastive_loss
-from expunge.unlearning.task import Task
+from expunge.unlearning.task import Task, Teacher
 
 P = TypeVar("P", bound=Block)
 
@@ -46,9 +46,10 @@ class Batch:
 class Method(Generic[P]):
     """A method is its `losses`; everything else is the loop's."""
 
-    def __init__(self, params: P, task: Task) -> None:
+    def __init__(self, params: P, task: Task, teacher: Teacher) -> None:
         self.params = params
         self.task = task
+        self.teacher = teacher
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The weighted terms of the loss for one batch, by name; the loop minimises their sum."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from expunge.clip import Clip
@@ -43,15 +43,6 @@ class Task:
     compute: ComputeParams
     seed: int
 
-    @cached_property
-    def teacher(self) -> Teacher:
-        """The parent's view of all pairs, computed once before anything changes.
-
-        Encoding a pair once costs a third of a training step on it, and no copy of the weights has to be kept, so a
-        step of any method costs what a training step costs.
-        """
-        return Teacher(*(_encode(self.clip, pairs) for pairs in (self.forget, self.retain, self.held_out)))
-
 
 @dataclass(frozen=True)
 class Encoded:
@@ -68,19 +59,26 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Teacher:
-    """The parent's embeddings of the three sets of a task."""
+    """The parent's embeddings of the three sets of a task.
+
+    Encoding a pair once costs a third of a training step on it, and no copy of the weights has to be kept, so a step
+    of any method costs what a training step costs.
+    """
 
     forget: Encoded
     retain: Encoded
     held_out: Encoded
+
+    @classmethod
+    def of(cls, task: Task) -> Teacher:
+        """Encode the task's pairs; to be called before a method changes the model."""
+        return cls(*(_encode(task.clip, pairs) for pairs in (task.forget, task.retain, task.held_out)))
 
 
 def _encode(clip: Clip, pairs: Pairs) -> Encoded:
     step = 256
     positions = [range(start, min(start + step, len(pairs))) for start in range(0, len(pairs), step)]
     images = [clip.encode_images(pairs.images(list(block))) for block in positions]
-    import torch
-
     stacked = torch.cat(images) if images else torch.empty(0, clip.embed_dim)
     # `clone` takes the tensors out of inference mode, so that they can stand in a loss.
     return Encoded(stacked.clone(), clip.encode_texts(pairs.canonical()).clone())
