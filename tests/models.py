@@ -1,0 +1,18 @@
+"""A CLIP model small enough to train inside a test."""
+
+from __future__ import annotations
+
+from expunge import clip
+from expunge.clip import Clip
+from expunge.config import ModelParams
+
+TINY = ModelParams(
+    embed_dim=16,
+    vision_cfg={"layers": [1, 1, 1, 1], "width": 8, "image_size": 32, "head_width": 32},
+    text_cfg={"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+)
+
+
+def tiny_clip(seed: int = 0) -> Clip:
+    """A randomly initialised model of about 0.9 million parameters."""
+    return clip.create(TINY, seed)

@@ -1,0 +1,88 @@
+"""A small project on disk: this repository's pipeline and code, about 200 samples, a model that trains in seconds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+SAMPLES = 200
+
+
+def tiny_params(**blocks: dict) -> dict:
+    """params.yaml for a corpus of about 200 samples; `blocks` override whole settings inside a block."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params["catalog"] |= {"limit": SAMPLES, "image_size": 32, "rows_per_shard": 64}
+    params["catalog"]["holdout"] = {"calibration": 0.15, "test_concepts": 0.1, "test_variants": 0.1}
+    params["model"] = {
+        "embed_dim": 32,
+        "vision_cfg": {"layers": [1, 1, 1, 1], "width": 8, "image_size": 32, "head_width": 32},
+        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+    }
+    params["train"] |= {"epochs": 12, "batch_size": 32, "checkpoint_epochs": 2}
+    params["select"] = {"neighbours": 20, "random": 40}
+    for values in params["unlearn"]["methods"].values():
+        if "steps" in values:
+            values |= {"steps": 6, "retain_batch": 32}
+    params["evaluate"]["relearn"] = {"max_steps": 3}
+    for name, values in blocks.items():
+        params[name] = params[name] | values if isinstance(params.get(name), dict) else values
+    return params
+
+
+def lenient_gate() -> dict[str, float]:
+    """Thresholds that any model meets: for tests of what follows a passed gate."""
+    gate = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["gate"]
+    return dict.fromkeys(gate, 1.0)
+
+
+def make_project(folder: Path, params: dict | None = None) -> Path:
+    """Lay out a project in `folder` (a git and DVC repository without releases) and return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("expunge", "tasks", "flows"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", ".gitignore", ".dvcignore", "prefect.yaml"):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "releases").mkdir()
+    write_params(folder, params or tiny_params())
+    (folder / "releases" / "live.yaml").write_text("live: base\n", encoding="utf-8")
+    run(folder, "git", "init", "--quiet")
+    run(folder, "dvc", "init", "--quiet")
+    run(folder, "git", "add", "--all")
+    run(folder, "git", "commit", "--quiet", "--message", "A small project")
+    return folder
+
+
+def write_params(folder: Path, params: dict) -> None:
+    """Replace the project's params.yaml."""
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+
+
+def run(folder: Path, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of this environment in `folder` and return what it printed."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    result = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | {"PATH": path} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    if check and result.returncode:
+        raise AssertionError(f"{' '.join(command)} exited with {result.returncode}\n{result.stdout}\n{result.stderr}")
+    return result
+
+
+def approved_request(project: Path, *selector: str) -> str:
+    """Record and approve a request as a user does; returns its id."""
+    out = run(project, "expunge", "request", "add", *selector, "--basis", "copyright").stdout
+    request = out.splitlines()[-1]
+    run(project, "expunge", "request", "approve", request, "--by", "tests")
+    return request

@@ -1,0 +1,92 @@
+"""The catalog: what is written is what is read, and a damaged catalog is never read."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from expunge.catalog import Caption, Catalog, Sample, Source, write_catalog
+from expunge.errors import ExpungeError
+from samples import make_catalog, make_samples, png
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
+samples = st.lists(
+    st.builds(
+        Sample,
+        sample_id=texts,
+        class_=texts,
+        superclass=texts,
+        subject_id=st.none() | texts,
+        concept=texts,
+        variant=st.none() | texts,
+        split=st.sampled_from(["train", "calibration", "test"]),
+        captions=st.lists(st.builds(Caption, texts, texts), min_size=1, max_size=3).map(tuple),
+        image=st.binary(min_size=1, max_size=40),
+    ),
+    min_size=1,
+    max_size=12,
+    unique_by=lambda sample: sample.sample_id,
+)
+
+
+def write(folder: Path, content: list[Sample], rows: int) -> Catalog:
+    return write_catalog(folder, Source("test", "1", "CC0-1.0", "nobody", iter(content)), rows)
+
+
+@settings(max_examples=40, deadline=None)
+@given(samples, st.integers(1, 5))
+def test_every_sample_comes_back_unchanged_and_in_order(content: list[Sample], rows: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        catalog = write(Path(folder), content, rows)
+        read = [row for table in Catalog(folder).tables() for row in table.to_pylist()]
+    assert read == [sample.row() for sample in content]
+    assert len(catalog) == len(content)
+    assert all(shard.rows <= rows for shard in catalog.shards)
+
+
+def test_the_same_samples_give_the_same_digest_and_one_changed_byte_another(tmp_path: Path) -> None:
+    content = list(make_samples(12))
+    digest = write(tmp_path / "a", content, 5).digest
+    assert write(tmp_path / "b", content, 5).digest == digest
+    changed = [*content[:-1], Sample(**{**vars(content[-1]), "image": png(999)})]
+    assert write(tmp_path / "c", changed, 5).digest != digest
+
+
+def test_two_samples_with_one_id_are_refused(tmp_path: Path) -> None:
+    first, *_ = make_samples(1)
+    with pytest.raises(ExpungeError, match=r"sample:0000.*unique"):
+        write(tmp_path, [first, first], 5)
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    make_catalog(tmp_path)
+    (tmp_path / "part-00001.parquet").unlink()
+    with pytest.raises(ExpungeError, match=r"part-00001\.parquet is missing"):
+        Catalog(tmp_path)
+
+
+def test_a_truncated_shard_is_named(tmp_path: Path) -> None:
+    make_catalog(tmp_path)
+    shard = tmp_path / "part-00000.parquet"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(ExpungeError, match=r"part-00000\.parquet is truncated"):
+        Catalog(tmp_path)
+
+
+def test_one_flipped_byte_in_a_shard_is_found_before_it_is_read(tmp_path: Path) -> None:
+    make_catalog(tmp_path)
+    shard = tmp_path / "part-00000.parquet"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(ExpungeError, match="digest"):
+        _ = Catalog(tmp_path).metadata
+
+
+def test_an_empty_source_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExpungeError, match="yields no sample"):
+        write(tmp_path, [], 5)

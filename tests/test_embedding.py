@@ -1,0 +1,121 @@
+"""The embedding store and the indexes: resumable, exact about their origin, and without what was forgotten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from expunge import clip
+from expunge.catalog import Catalog, vector_id
+from expunge.embedding import Origin, embed_catalog, origin, read_embeddings
+from expunge.errors import ExpungeError
+from expunge.files import sha256_file
+from expunge.index import build_index, index_ids, read_index, search_index, write_index
+from models import tiny_clip
+from samples import make_catalog
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    return make_catalog(tmp_path_factory.mktemp("catalog"))
+
+
+def embed(folder: Path, catalog: Catalog, seed: int = 0, forgotten: frozenset[str] = frozenset()) -> Origin:
+    model = tiny_clip(seed)
+    digest = clip.save(model, folder / "model")
+    made_from = origin(catalog, digest, clip.preprocess_digest(folder / "model"), set(forgotten))
+    embed_catalog(folder / "store", catalog, model, made_from, set(forgotten), batch_size=7)
+    return made_from
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {path.name: sha256_file(path) for path in sorted(folder.glob("*.parquet"))}
+
+
+def test_a_store_holds_unit_vectors_of_every_sample_in_catalog_order(tmp_path: Path, catalog: Catalog) -> None:
+    store = read_embeddings(tmp_path / "store", catalog, embed(tmp_path, catalog))
+    assert store.ids == catalog.ids
+    assert np.allclose(np.linalg.norm(store.images, axis=1), 1, atol=1e-3)
+    assert np.allclose(np.linalg.norm(store.texts, axis=1), 1, atol=1e-3)
+
+
+def test_forgotten_samples_are_not_in_the_store(tmp_path: Path, catalog: Catalog) -> None:
+    gone = frozenset(catalog.ids[3:8])
+    store = read_embeddings(tmp_path / "store", catalog, embed(tmp_path, catalog, forgotten=gone))
+    assert store.ids == [sample_id for sample_id in catalog.ids if sample_id not in gone]
+
+
+def test_an_interrupted_run_keeps_its_shards_and_ends_with_the_same_bytes(tmp_path: Path, catalog: Catalog) -> None:
+    embed(tmp_path, catalog)
+    whole = digests(tmp_path / "store")
+    (tmp_path / "store" / "part-00001.parquet").unlink()
+    (tmp_path / "store" / ".part-00001.parquet.x.partial").write_bytes(b"half")
+    model = clip.load(tmp_path / "model")
+    made_from = origin(
+        catalog, clip.model_digest(tmp_path / "model"), clip.preprocess_digest(tmp_path / "model"), set()
+    )
+    encoded, kept = embed_catalog(tmp_path / "store", catalog, model, made_from, set(), batch_size=7)
+    assert (encoded, kept) == (10, len(catalog) - 10)
+    assert digests(tmp_path / "store") == whole
+    assert not list((tmp_path / "store").glob(".*"))
+
+
+def test_vectors_of_two_models_in_one_store_are_refused(tmp_path: Path, catalog: Catalog) -> None:
+    embed(tmp_path / "a", catalog, seed=0)
+    embed(tmp_path / "b", catalog, seed=1)
+    (tmp_path / "b" / "store" / "part-00001.parquet").replace(tmp_path / "a" / "store" / "part-00001.parquet")
+    with pytest.raises(ExpungeError, match="another model"):
+        read_embeddings(tmp_path / "a" / "store", catalog)
+
+
+def test_vectors_of_another_catalog_are_refused(tmp_path: Path, catalog: Catalog) -> None:
+    embed(tmp_path, catalog)
+    other = make_catalog(tmp_path / "other", 24, size=20)
+    with pytest.raises(ExpungeError, match="another version of the catalog"):
+        read_embeddings(tmp_path / "store", other)
+
+
+def test_a_truncated_store_is_named(tmp_path: Path, catalog: Catalog) -> None:
+    embed(tmp_path, catalog)
+    shard = tmp_path / "store" / "part-00002.parquet"
+    shard.write_bytes(shard.read_bytes()[:50])
+    with pytest.raises(ExpungeError, match=r"part-00002\.parquet is truncated"):
+        read_embeddings(tmp_path / "store", catalog)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sets(st.text(min_size=1, max_size=8), min_size=2, max_size=30), st.randoms())
+def test_the_id_of_a_vector_comes_from_the_sample_and_not_from_its_row(names: set[str], random: object) -> None:
+    ids = sorted(names)
+    vectors = np.random.default_rng(0).normal(size=(len(ids), 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    order = list(range(len(ids)))
+    random.shuffle(order)
+    index = build_index([ids[row] for row in order], vectors[order], "Flat")
+    found, _ = search_index(index, vectors, 1)
+    assert found[:, 0].tolist() == [vector_id(name) for name in ids]
+    assert sorted(index_ids(index).tolist()) == sorted(vector_id(name) for name in ids)
+
+
+def test_an_index_with_the_same_sample_twice_is_refused() -> None:
+    with pytest.raises(ExpungeError, match="same vector id"):
+        build_index(["a", "a"], np.eye(2, dtype=np.float32), "Flat")
+
+
+def test_the_same_vectors_give_the_same_index_bytes(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
+    for name in ("a", "b"):
+        write_index(build_index([str(row) for row in range(50)], vectors, "Flat"), tmp_path / name)
+    assert sha256_file(tmp_path / "a") == sha256_file(tmp_path / "b")
+
+
+def test_an_unknown_index_type_and_a_damaged_index_get_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ExpungeError, match="Spiral"):
+        build_index(["a", "b"], np.eye(2, dtype=np.float32), "Spiral")
+    (tmp_path / "broken.faiss").write_bytes(b"not an index")
+    with pytest.raises(ExpungeError, match="damaged"):
+        read_index(tmp_path / "broken.faiss")

@@ -1,0 +1,551 @@
+"""What the record must never do: double a release, lose one to a kill, or vouch for a file that was changed.
+
+The tests use a real MLflow on SQLite.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from types import SimpleNamespace
+from typing import ClassVar
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from expunge.errors import ExpungeError
+from expunge.files import read_json, sha256_file, write_bytes, write_json
+from expunge.lineage.dvc import data_version, git_commit, read_locks
+from expunge.lineage.mlflow import Store, existing_store
+from expunge.lineage.trace import trace
+from expunge.steps.register import register
+from expunge.steps.report import report
+from fake_release import change_model, make_project, make_release, params_of
+
+WRITES = (
+    "create_experiment",
+    "create_registered_model",
+    "create_run",
+    "log_batch",
+    "log_inputs",
+    "log_outputs",
+    "log_artifact",
+    "log_artifacts",
+    "create_logged_model",
+    "log_model_artifact",
+    "finalize_logged_model",
+    "set_terminated",
+    "create_model_version",
+    "set_model_version_tag",
+    "set_registered_model_alias",
+)
+
+
+class Killed(BaseException):
+    """Ends a recording as a signal would: no `except Exception` sees it."""
+
+
+class Ledger:
+    """Takes the place of the ledger, whose own tests are elsewhere; remembers what it was told."""
+
+    told: ClassVar[list[tuple]] = []
+
+    @classmethod
+    def open(cls, params, root):
+        return cls()
+
+    def get(self, request_id):
+        if request_id != "req-0042":
+            raise ExpungeError(f"There is no request {request_id}.")
+        return SimpleNamespace(state="approved")
+
+    def mark_released(self, ids, release, model_digest):
+        self.told.append((tuple(ids), release, model_digest))
+
+
+@pytest.fixture(autouse=True)
+def _no_ledger_and_no_server(monkeypatch):
+    import expunge.requests
+
+    monkeypatch.setattr(expunge.requests, "Ledger", Ledger)
+    monkeypatch.setattr(Ledger, "told", [])
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    """A database with MLflow's tables and nothing in them: creating one takes seconds, so it is done once."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture(scope="module")
+def tracking(empty):
+    """The address of one database for tests that tell their releases apart by name."""
+    return f"sqlite:///{shutil.copy(empty, empty.parent / 'shared.db')}"
+
+
+def built(root, names=("r001",), tracking=None, registered=True, drawn=False, **kinds):
+    """A project with reports (stand-ins unless `drawn`), registered in order unless told otherwise."""
+    paths, params = make_project(root, names, **kinds), settings(root, tracking)
+    for name in ("base", *names):
+        if drawn:
+            report(paths, params, name)
+        else:
+            write_bytes(paths.release(name).page, b"<html></html>")
+        if registered:
+            register(paths, params, name)
+    return paths, params
+
+
+def settings(root, tracking=None):
+    from expunge.config import MlflowParams
+
+    return params_of(root, mlflow=MlflowParams(tracking_uri=tracking)) if tracking else params_of(root)
+
+
+def store_of(paths, params) -> Store:
+    store = existing_store(paths, params.mlflow)
+    assert store is not None
+    return store
+
+
+def recorded(store: Store, release: str):
+    """Runs, logged models and versions of a release."""
+    versions = [version for version in store.versions() if version.tags["release"] == release]
+    return store.runs("release", release), store.models("release", release), versions
+
+
+def assert_recorded_once(store: Store, release: str) -> None:
+    runs, models, versions = recorded(store, release)
+    assert (len(runs), len(models), len(versions)) == (1, 1, 1)
+    assert runs[0].info.status == "FINISHED"
+    assert models[0].status == "READY"
+    assert versions[0].source == models[0].model_uri
+    assert versions[0].run_id == runs[0].info.run_id
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory, empty):
+    """Two releases, registered: read only."""
+    import expunge.requests
+
+    root = tmp_path_factory.mktemp("chain")
+    shutil.copy(empty, root / "mlflow.db")
+    original, expunge.requests.Ledger = expunge.requests.Ledger, Ledger
+    try:
+        yield built(root, ("r001", "r002"), drawn=True)
+    finally:
+        expunge.requests.Ledger = original
+
+
+# --- the record --------------------------------------------------------------------------------------------------
+
+
+def test_record_holds_what_a_reader_looks_for(chain):
+    paths, params = chain
+    store = store_of(paths, params)
+    assert_recorded_once(store, "r002")
+    (run,), (model,), (version,) = recorded(store, "r002")
+    registration = read_json(paths.release("r002").registration)
+    for tags in (run.data.tags, model.tags, version.tags):
+        assert tags["parent"] == "r001"
+        assert tags["requests"] == "req-0003,req-0004"
+        assert tags["model_digest"] == sha256_file(paths.release("r002").model / "model.safetensors")
+        assert tags["data_version"] == data_version(paths)
+        assert tags["release_digest"] == registration["release_digest"]
+        assert tags["request.req-0003"] == registration["requests"]["req-0003"]
+    assert run.info.run_name == "r002"
+    assert run.data.metrics["unlearned.forget.pair_similarity"] == 0.43
+    assert run.data.metrics["gate.passed"] == 1
+    assert run.data.params["learning_rate"] == "0.0001"
+    assert len(store.client.get_metric_history(run.info.run_id, "unlearning.loss")) == 80
+    data = {found.dataset.name: found.dataset.digest for found in run.inputs.dataset_inputs}
+    assert data["catalog"] == data_version(paths)
+    assert len(data["forget-set"]) <= 36
+    for description in (run.data.tags["mlflow.note.content"], version.description):
+        assert "| Look-alikes still find their captions | ✓ passed | 0.050 | 0.100 |" in description
+    assert store.aliases() == {"candidate": str(version.version)}
+
+
+def test_record_is_found_by_a_request(chain):
+    store = store_of(*chain)
+    digest = read_json(chain[0].release("r001").registration)["requests"]["req-0001"]
+    assert [run.info.run_name for run in store.runs("request.req-0001", digest)] == ["r001"]
+
+
+def test_record_keeps_weights_and_report_but_nothing_that_was_forgotten(chain):
+    paths, params = chain
+    store = store_of(paths, params)
+    kept = [path for path in (paths.root / "mlartifacts").rglob("*") if path.is_file()]
+    names = {path.name for path in kept}
+    assert names == {
+        "report.html",
+        "metrics.json",
+        "model.safetensors",
+        "open_clip_config.json",
+        *(f"{figure}.svg" for figure in ("comparison", "similarities", "map", "curves", "sets")),
+    }
+    assert not any(b"SECRET" in path.read_bytes() for path in [*kept, paths.root / "mlflow.db"])
+    digests = {sha256_file(path) for path in kept if path.name == "model.safetensors"}
+    assert {version.tags["model_digest"] for version in store.versions()} == digests
+
+
+def test_registering_again_changes_nothing(chain):
+    paths, params = chain
+    store = store_of(paths, params)
+    before = [(version.version, version.last_updated_timestamp) for version in store.versions()]
+    content = paths.release("r002").registration.read_bytes()
+    for name in ("base", "r001", "r002"):
+        register(paths, params, name)
+    assert [(version.version, version.last_updated_timestamp) for version in store.versions()] == before
+    assert paths.release("r002").registration.read_bytes() == content
+
+
+def test_registering_an_old_release_again_does_not_take_candidate_from_its_child(chain):
+    paths, params = chain
+    register(paths, params, "r001")
+    aliases = store_of(paths, params).aliases()
+    (version,) = recorded(store_of(paths, params), "r002")[2]
+    assert aliases["candidate"] == str(version.version)
+
+
+def test_ledger_is_told_of_a_release_that_passed_and_of_no_other(tmp_path, tracking):
+    paths, params = built(tmp_path / "good", ("good",), tracking)
+    digest = sha256_file(paths.release("good").model / "model.safetensors")
+    assert Ledger.told == [(("req-0001", "req-0002"), "good", digest)]
+    Ledger.told.clear()
+    paths, params = built(tmp_path / "bad", ("bad",), tracking, passed=False)
+    assert Ledger.told == []
+    assert read_json(paths.release("bad").registration)["verdict"] == "failed"
+    (version,) = recorded(store_of(paths, params), "bad")[2]
+    assert str(version.version) not in store_of(paths, params).aliases().values()
+
+
+def test_killed_at_any_call_leaves_one_run_and_one_version_after_the_next_run(tmp_path, tracking, monkeypatch):
+    """Every call that changes MLflow is cut short once, before and (the next one) after it took effect."""
+    import mlflow
+
+    from expunge.steps import register as step
+
+    calls = []
+
+    def count_or_kill(name, real):
+        def call(self, *arguments, **options):
+            if len(calls) == limit:
+                raise Killed(name)
+            calls.append(name)
+            return real(self, *arguments, **options)
+
+        return call
+
+    paths, params = built(tmp_path, ("kill",), tracking, registered=False)
+    for name in WRITES:
+        monkeypatch.setattr(mlflow.MlflowClient, name, count_or_kill(name, getattr(mlflow.MlflowClient, name)))
+    limit, number, boundaries = -1, 0, 0
+    while boundaries == number:
+        # Another name each round makes it another release to MLflow, in one database.
+        release = f"kill{number:02d}"
+        make_release(paths, release, "base", ["req-0001", "req-0002"])
+        write_bytes(paths.release(release).page, b"<html></html>")
+        write_bytes(paths.live, yaml.safe_dump({"live": release}).encode())
+        calls.clear()
+        limit = number
+        try:
+            step.register(paths, params, release)
+        except Killed:
+            boundaries += 1
+            assert not paths.release(release).registration.exists()
+        limit = -1
+        step.register(paths, params, release)
+        store = store_of(paths, params)
+        assert_recorded_once(store, release)
+        (run,) = recorded(store, release)[0]
+        assert len(store.client.get_metric_history(run.info.run_id, "unlearning.loss")) == 80
+        assert len(run.inputs.dataset_inputs) == 2
+        assert len(run.outputs.model_outputs) == 1
+        number += 1
+    assert boundaries >= 12
+
+
+def test_a_release_built_again_supersedes_its_older_version(tmp_path, tracking):
+    paths, params = built(tmp_path, ("again",), tracking)
+    first = recorded(store_of(paths, params), "again")[2][0]
+    weights = (paths.release("again").model / "model.safetensors").read_bytes()
+    change_model(paths, "again", b"other weights")
+    register(paths, params, "again")
+    store = store_of(paths, params)
+    old, new = recorded(store, "again")[2]
+    assert old.version == first.version
+    assert old.tags["superseded_by"] == str(new.version)
+    assert "superseded_by" not in new.tags
+    assert store.aliases()["candidate"] == str(new.version)
+    # Back to the first content: its version stands again, and no third one is made.
+    change_model(paths, "again", weights)
+    register(paths, params, "again")
+    old, new = recorded(store, "again")[2]
+    assert "superseded_by" not in old.tags
+    assert new.tags["superseded_by"] == str(old.version)
+    assert store.aliases()["candidate"] == str(old.version)
+
+
+def test_candidate_is_taken_away_when_the_release_is_built_again_and_fails(tmp_path, tracking):
+    paths, params = built(tmp_path, ("worse",), tracking)
+    make_release(paths, "worse", "base", ["req-0001", "req-0002"], passed=False)
+    register(paths, params, "worse")
+    assert "candidate" not in store_of(paths, params).aliases()
+
+
+def test_leftovers_of_other_content_are_removed(tmp_path, tracking, monkeypatch):
+    import mlflow
+
+    paths, params = built(tmp_path, ("left",), tracking, registered=False)
+
+    def kill(*arguments, **options):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, "create_model_version", kill)
+        with pytest.raises(Killed):
+            register(paths, params, "left")
+    change_model(paths, "left", b"other weights")
+    register(paths, params, "left")
+    assert_recorded_once(store_of(paths, params), "left")
+
+
+def test_a_version_whose_run_was_deleted_by_hand_is_made_anew(tmp_path, tracking):
+    paths, params = built(tmp_path, ("hand",), tracking)
+    store = store_of(paths, params)
+    store.client.delete_run(recorded(store, "hand")[0][0].info.run_id)
+    register(paths, params, "hand")
+    runs, _, versions = recorded(store, "hand")
+    assert len(runs) == len(versions) == 1
+    assert versions[0].run_id == runs[0].info.run_id
+
+
+def test_the_record_does_not_depend_on_the_folder_that_the_process_started_in(chain, tmp_path, monkeypatch):
+    paths, params = chain
+    monkeypatch.chdir(tmp_path)
+    register(paths, params, "r002")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_projects_in_one_process_keep_their_records_apart(tmp_path, empty):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        shutil.copy(empty, tmp_path / name / "mlflow.db")
+        store = store_of(*built(tmp_path / name, ("r001",)))
+        assert [version.version for version in store.versions()] == [1, 2]
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+
+
+def test_the_release_digest_ignores_seconds_but_no_figure(tmp_path):
+    from expunge.releases import load_release
+    from expunge.steps.register import registration
+
+    paths = make_project(tmp_path)
+    metrics, description = read_json(paths.release("r001").metrics), load_release(paths, "r001")
+    digest = registration(paths, "r001", metrics, description)["release_digest"]
+    slower = metrics | {"cost": metrics["cost"] | {"unlearn_seconds": 99.0}}
+    assert registration(paths, "r001", slower, description)["release_digest"] == digest
+    worse = metrics | {"diagnosis": "ineffective"}
+    assert registration(paths, "r001", worse, description)["release_digest"] != digest
+
+
+def test_an_unreachable_server_is_one_plain_sentence_without_its_password(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:hunter2@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    paths, params = built(tmp_path, registered=False)
+    with pytest.raises(ExpungeError) as caught:
+        register(paths, params, "r001")
+    assert "MLFLOW_TRACKING_URI" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+# --- the trace ---------------------------------------------------------------------------------------------------
+
+
+def test_trace_is_the_same_from_every_end(chain):
+    paths, params = chain
+    registration = read_json(paths.release("r002").registration)
+    (run,), _, (version,) = recorded(store_of(paths, params), "r002")
+    ends = [
+        "r002",
+        "req-0003",
+        "req-0004",
+        registration["model_digest"],
+        registration["model_digest"][:8],
+        f"sha256:{registration['model_digest']}",
+        registration["release_digest"],
+        run.info.run_id,
+        f"clip/{version.version}",
+        f"v{version.version}",
+        str(version.version),
+        "clip@candidate",
+    ]
+    answers = {json.dumps(trace(paths, params, end), sort_keys=True) for end in ends}
+    assert len(answers) == 1
+
+
+def test_trace_joins_requests_parents_data_and_versions(chain):
+    paths, params = chain
+    found = trace(paths, params, "req-0001")
+    assert found["release"] == "r001"
+    assert found["children"] == ["r002"]
+    assert [parent["release"] for parent in trace(paths, params, "r002")["ancestors"]] == ["r001", "base"]
+    assert found["data"]["version"] == data_version(paths)
+    assert found["mlflow"]["versions"][0]["verdict"] == "passed"
+    assert found["intact"]
+    assert {check["state"] for check in found["checks"]} == {"ok"}
+    assert {check["state"] for check in trace(paths, params, "base")["checks"]} == {"ok"}
+
+
+def test_trace_says_where_there_is_no_record_yet(tmp_path):
+    paths, params = built(tmp_path, registered=False)
+    found = trace(paths, params, "r001")
+    assert found["mlflow"]["recorded"] is False
+    assert found["verdict"] == "not registered"
+    assert found["intact"]
+    assert not (tmp_path / "mlflow.db").exists()
+    with pytest.raises(ExpungeError, match="nothing is recorded in MLflow yet"):
+        trace(paths, params, "clip/1")
+
+
+@pytest.mark.parametrize(
+    ("path", "what"),
+    [
+        ("models/r001/model.safetensors", "file against registration"),
+        ("models/base/model.safetensors", "model that r001 was made from"),
+        ("data/catalog/part-00001.parquet", "catalog shard"),
+        ("data/index/r001/image.faiss", "file against registration"),
+        ("data/sets/r001/forget.parquet", "file against registration"),
+        ("data/embeddings/r001/part-00000.parquet", "model of the embeddings"),
+    ],
+)
+def test_a_changed_file_is_a_mismatch(tmp_path, chain, path, what):
+    root = tmp_path / "copy"
+    shutil.copytree(chain[0].root, root, ignore=shutil.ignore_patterns("mlartifacts", ".expunge"))
+    paths, params = type(chain[0])(root), chain[1]
+    write_bytes(root / path, b"tampered")
+    found = trace(paths, params, "r001")
+    assert not found["intact"]
+    assert (what, path) in {
+        (check["what"], check["where"]) for check in found["checks"] if check["state"] == "mismatch"
+    }
+
+
+def test_a_changed_figure_request_or_lock_is_a_mismatch(tmp_path, chain):
+    root = tmp_path / "copy"
+    shutil.copytree(chain[0].root, root, ignore=shutil.ignore_patterns("mlartifacts", ".expunge"))
+    paths, params = type(chain[0])(root), chain[1]
+    where = paths.release("r001")
+    metrics = read_json(where.metrics)
+    metrics["models"]["unlearned"]["forget"]["image_to_text_r1"] = 0.9
+    write_json(where.metrics, metrics)
+    description = where.description.read_text().replace("copyright", "safety")
+    write_bytes(where.description, description.encode())
+    lock = (where.folder / "dvc.lock").read_text()
+    dep = read_locks(paths).outs["data/sets/r001"].md5
+    write_bytes(where.folder / "dvc.lock", lock.replace(dep, f"{0:032x}.dir", 1).encode())
+    found = {check["what"] for check in trace(paths, params, "r001")["checks"] if check["state"] == "mismatch"}
+    assert found == {"figures", "description", "request req-0002", "data/sets/r001 as read by unlearn"}
+
+
+def test_a_purged_parent_is_missing_and_no_mismatch(tmp_path, chain):
+    root = tmp_path / "copy"
+    shutil.copytree(chain[0].root, root, ignore=shutil.ignore_patterns(".expunge"))
+    shutil.rmtree(root / "models" / "base")
+    found = trace(type(chain[0])(root), chain[1], "r001")
+    assert found["intact"]
+    assert next(check["where"] for check in found["checks"] if check["state"] == "missing").startswith("models/base")
+
+
+@pytest.mark.parametrize("thing", ["", "r01", "req-9999", "clip/99", "deadbeef", "../../etc/passwd", "clip@x", "'; --"])
+def test_an_unknown_thing_is_answered_with_what_is_accepted(chain, thing):
+    with pytest.raises(ExpungeError) as caught:
+        trace(*chain, thing)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_request_that_waits_is_told_apart_from_an_unknown_one(chain):
+    with pytest.raises(ExpungeError, match="req-0042 is approved, and no release serves it yet"):
+        trace(*chain, "req-0042")
+
+
+def test_a_misspelt_release_gets_a_suggestion(chain):
+    with pytest.raises(ExpungeError, match="Did you mean r001"):
+        trace(*chain, "r01")
+
+
+def test_command_prints_the_chain_and_ends_with_status_1_on_a_mismatch(tmp_path, chain, monkeypatch):
+    import expunge.commands.trace as command
+
+    root = tmp_path / "copy"
+    shutil.copytree(chain[0].root, root, ignore=shutil.ignore_patterns(".expunge"))
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(command, "load_params", lambda path: chain[1])
+    app = typer_app(command.trace)
+    good = CliRunner().invoke(app, ["req-0001"])
+    assert good.exit_code == 0, good.output
+    assert "digests are as recorded" in good.output
+    assert json.loads(CliRunner().invoke(app, ["r001", "--json"]).output)["release"] == "r001"
+    write_bytes(root / "models" / "r001" / "model.safetensors", b"tampered")
+    bad = CliRunner().invoke(app, ["r001"])
+    assert bad.exit_code == 1
+    assert "mismatch" in bad.output
+
+
+def typer_app(function):
+    import typer
+
+    app = typer.Typer()
+    app.command()(function)
+    return app
+
+
+# --- DVC and git -------------------------------------------------------------------------------------------------
+
+
+def test_lock_digests_are_read_as_text_even_if_they_look_like_numbers(tmp_path):
+    paths = make_project(tmp_path)
+    lock = {"stages": {"catalog": {"outs": [{"path": "data/catalog", "md5": "1" * 32}]}}}
+    write_bytes(tmp_path / "dvc.lock", yaml.safe_dump(lock).replace("'", "").encode())
+    assert data_version(paths) == "1" * 32
+
+
+@pytest.mark.parametrize("text", ["<<<<<<< HEAD\nstages:\n", "stages: 3\n", "[]", "\xff: ["])
+def test_a_broken_lock_is_named_in_one_sentence(tmp_path, text):
+    paths = make_project(tmp_path)
+    write_bytes(tmp_path / "dvc.lock", text.encode("latin-1"))
+    with pytest.raises(ExpungeError, match="not a DVC lock file"):
+        read_locks(paths)
+
+
+def test_git_commit_is_dirty_for_code_but_not_for_what_a_run_writes(tmp_path):
+    assert git_commit(tmp_path) == "unknown"
+    environment = os.environ | {
+        f"GIT_{who}_{what}": "t@x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+
+    def git(*arguments):
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True, capture_output=True, env=environment)
+
+    (tmp_path / "releases").mkdir()
+    for name in ("code.py", "dvc.lock", "releases/live.yaml"):
+        (tmp_path / name).write_text("1")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "x")
+    commit = git_commit(tmp_path)
+    assert len(commit) == 40
+    (tmp_path / "dvc.lock").write_text("2")
+    (tmp_path / "releases" / "live.yaml").write_text("2")
+    assert git_commit(tmp_path) == commit
+    (tmp_path / "code.py").write_text("2")
+    assert git_commit(tmp_path) == f"{commit}-dirty"
