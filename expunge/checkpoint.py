@@ -47,10 +47,14 @@ class Checkpoint:
         except (FileNotFoundError, SafetensorError):
             return None
         model.load_state_dict(_part(tensors, "model/"))
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in _part(tensors, "optimizer/").items():
             number, key = name.split("/", 1)
-            state.setdefault(int(number), {})[key] = value
+            weight = weights[int(number)]
+            # A fused optimizer walks weight and state in memory order, so both must have the same strides.
+            same = torch.empty_like(weight).copy_(value) if value.shape == weight.shape else value
+            state.setdefault(int(number), {})[key] = same
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         return position
 

@@ -40,8 +40,10 @@ def train_params() -> object:
     from expunge.config import TrainParams
     from project import tiny_params
 
-    values = tiny_params()["train"] | {"epochs": 60, "batch_size": 16, "learning_rate": 0.003, "checkpoint_epochs": 5}
-    return TrainParams(**values)
+    return TrainParams(
+        **tiny_params()["train"]
+        | {"epochs": 60, "batch_size": 16, "learning_rate": 0.003, "templates": ["{caption}"], "variant_share": 1.0}
+    )
 
 
 @pytest.fixture(scope="session")

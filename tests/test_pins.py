@@ -34,8 +34,8 @@ def test_deployments_can_be_listed() -> None:
         assert asyncio.run(deployments()) == []
 
 
-def test_the_scheduler_can_clean_up_what_it_scheduled() -> None:
-    """The statement that SQLAlchemy 2.1 cannot evaluate; without it the scheduler service dies."""
+def test_sqlalchemy_is_below_the_version_on_which_no_schedule_fires() -> None:
+    """On 2.1 Prefect's scheduler dies of `Can't evaluate bulk DML statement`, and only the server's log says so."""
     import sqlalchemy
 
     assert sqlalchemy.__version__.startswith("2.0.")

@@ -38,7 +38,9 @@ def versions(project: Path) -> list[dict[str, str]]:
     script = (
         "import json, mlflow; client = mlflow.MlflowClient('sqlite:///mlflow.db');"
         "found = client.search_model_versions(\"name = 'clip'\");"
-        "print(json.dumps([{**v.tags, 'version': v.version, 'aliases': list(v.aliases)} for v in found]))"
+        "aliases = client.get_registered_model('clip').aliases;"
+        "print(json.dumps([{**v.tags, 'version': v.version,"
+        "  'aliases': [name for name, number in aliases.items() if str(number) == str(v.version)]} for v in found]))"
     )
     found = json.loads(run(project, sys.executable, "-c", script).stdout.splitlines()[-1])
     return sorted(found, key=lambda version: int(version["version"]))

@@ -35,12 +35,25 @@ def register(paths: Paths, params: Params, release: str) -> None:
     facts = registration(paths, release, metrics, description)
     version = record(paths, params.mlflow, _record(paths, params, facts, metrics, description))
     if description and facts["verdict"] == "passed":
-        from expunge.requests import Ledger
-
-        ids = [request.request_id for request in description.requests]
-        Ledger.open(params.ledger, paths.root).mark_released(ids, release, facts["model_digest"])
+        _mark_released(paths, params, description, facts["model_digest"])
     write_json(where.registration, facts)
     print(f"register: {release} {facts['verdict']}, {params.mlflow.registered_model}/{version} in MLflow")
+
+
+def _mark_released(paths: Paths, params: Params, description: Release, model_digest: str) -> None:
+    """Say in the ledger which release serves its requests.
+
+    A clone of the project has the release but not the ledger in which its requests were decided; there is nothing to
+    say there.
+    """
+    from expunge.requests import Ledger
+
+    ledger = Ledger.open(params.ledger, paths.root)
+    known = {record.request.request_id for record in ledger.list()}
+    ids = [request.request_id for request in description.requests]
+    ledger.mark_released([name for name in ids if name in known], description.release, model_digest)
+    if strangers := [name for name in ids if name not in known]:
+        print(f"register: {', '.join(strangers)} not in this ledger ({params.ledger.url}), so not marked as released")
 
 
 def registration(paths: Paths, name: str, metrics: dict[str, Any], description: Release | None) -> dict[str, Any]:

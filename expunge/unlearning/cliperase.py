@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from expunge.unlearning.method import Batch, Method, Side, cross_similarities, symmetric_kl_to_teacher
+from expunge.unlearning.method import Batch, Method, Side, symmetric_kl_to_teacher
 from expunge.unlearning.parameters import ClipEraseParams
 
 
@@ -31,11 +31,11 @@ class ClipErase(Method[ClipEraseParams]):
         }
 
     def consistency(self, side: Side) -> Tensor:
-        """L_CM on retained pairs; the parent's logits come from its cached embeddings."""
+        """L_CM on retained pairs."""
         scale = self.task.clip.model.logit_scale.exp().detach()
-        parent = self.teacher.retain
-        images, texts = (matrix[side.positions].to(side.images.device) for matrix in (parent.images, parent.texts))
-        return symmetric_kl_to_teacher(scale * images @ texts.T, cross_similarities(side, scale))
+        return symmetric_kl_to_teacher(
+            scale * side.parent_images @ side.parent_texts.T, scale * side.images @ side.texts.T
+        )
 
     @staticmethod
     def _dot(batch: Batch) -> Tensor:

@@ -32,7 +32,7 @@ class CalibratedClipErase(Method[CalibratedParams]):
         level = never_seen_level(
             task.forget.canonical(),
             task.held_out.canonical(),
-            teacher.held_out.similarities.numpy(),
+            teacher.held_out_similarities.numpy(),
             task.retained_captions,
         )
         self.level = torch.from_numpy(level).float()
@@ -46,8 +46,8 @@ class CalibratedClipErase(Method[CalibratedParams]):
             "anchor": self.params.anchor_weight * self._anchor(batch.retain),
         }
 
-    def _anchor(self, side: Side) -> Tensor:
-        parent = self.teacher.retain
-        moved = (side.images - parent.images[side.positions].to(side.images.device)).square().sum(dim=1)
-        moved += (side.texts - parent.texts[side.positions].to(side.texts.device)).square().sum(dim=1)
+    @staticmethod
+    def _anchor(side: Side) -> Tensor:
+        moved = (side.images - side.parent_images).square().sum(dim=1)
+        moved = moved + (side.texts - side.parent_texts).square().sum(dim=1)
         return moved.mean()

@@ -20,7 +20,7 @@ from torch import Tensor
 from expunge.checkpoint import Checkpoint
 from expunge.clip import Clip, autocast, compact_vocabulary
 from expunge.errors import ExpungeError
-from expunge.training import draw_caption, possible_captions, schedule
+from expunge.training import draw_caption, schedule
 from expunge.unlearning import registry
 from expunge.unlearning.method import Batch, Method, Side
 from expunge.unlearning.parameters import LoopParams
@@ -60,7 +60,7 @@ def unlearn(
     params = registry.parameters(name, values)
     before = {key: value.clone() for key, value in task.clip.model.state_dict().items()}
     if method := registry.method(name):
-        clip, curve = task.clip, _descend(task, method(params, task, Teacher.of(task)), params, checkpoint, progress)
+        clip, curve = task.clip, _descend(task, method(params, task, Teacher(task)), params, checkpoint, progress)
     else:
         clip, rows = task.from_scratch()
         curve = [{"step": row.step, "loss": row.loss} for row in rows]
@@ -78,8 +78,7 @@ def _descend(
 ) -> list[dict[str, float]]:
     model = task.clip.model.eval()
     model.logit_scale.requires_grad_(False)
-    texts = possible_captions(task.forget, task.training) + task.retain.canonical()
-    with compact_vocabulary(task.clip, texts) as tokenize:
+    with compact_vocabulary(task.clip, method.teacher.captions) as tokenize:
         curve = _steps(task, method, params, tokenize, checkpoint, progress)
     model.logit_scale.requires_grad_(True)
     return curve
@@ -104,7 +103,7 @@ def _steps(
         for group in optimizer.param_groups:
             group["lr"] = params.learning_rate * schedule(step, params.steps, warmup_fraction=0.1)
         with autocast(task.clip.device, task.compute):
-            batch = _batch(task, params, tokenize, step, draw)
+            batch = _batch(task, method.teacher, params, tokenize, step, draw)
         terms = method.losses(batch)
         loss = sum(terms.values())
         optimizer.zero_grad(set_to_none=True)
@@ -124,6 +123,7 @@ def _steps(
 
 def _batch(
     task: Task,
+    teacher: Teacher,
     params: LoopParams,
     tokenize: Callable[[Sequence[str]], Tensor],
     step: int,
@@ -139,13 +139,15 @@ def _batch(
     )
     pixels = torch.cat([task.forget.images(forget), task.retain.images(retain)])
     captions = [draw_caption(task.forget, position, task.training, draw) for position in forget]
-    tokens = tokenize(captions + task.retain.canonical(retain))
-    images, texts = task.clip.encode_pixels(pixels), task.clip.encode_tokens(tokens)
-    cut = len(forget)
-    return Batch(
-        Side(torch.from_numpy(forget), images[:cut], texts[:cut]),
-        Side(torch.from_numpy(retain), images[cut:], texts[cut:]),
-    )
+    captions += [draw_caption(task.retain, position, task.training, draw) for position in retain]
+    images, texts = task.clip.encode_pixels(pixels), task.clip.encode_tokens(tokenize(captions))
+    parent_images = torch.cat([teacher.forget_images[forget], teacher.retain_images[retain]]).to(images.device)
+    parent_texts = teacher.texts(captions).to(images.device)
+    sides = [
+        Side(torch.from_numpy(positions), images[rows], texts[rows], parent_images[rows], parent_texts[rows])
+        for positions, rows in ((forget, slice(0, len(forget))), (retain, slice(len(forget), None)))
+    ]
+    return Batch(*sides)
 
 
 def _round_robin(count: int, size: int, step: int, seed: int) -> np.ndarray:

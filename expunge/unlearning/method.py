@@ -23,11 +23,15 @@ class Side:
         positions: row numbers in the task's set, int64 [B].
         images: unit image embeddings, [B, D], with gradient.
         texts: unit text embeddings, [B, D], with gradient.
+        parent_images: the parent's embeddings of the same images, [B, D].
+        parent_texts: the parent's embeddings of the same captions, [B, D].
     """
 
     positions: Tensor
     images: Tensor
     texts: Tensor
+    parent_images: Tensor
+    parent_texts: Tensor
 
     @property
     def similarities(self) -> Tensor:
@@ -58,11 +62,6 @@ class Method(Generic[P]):
     def retention(self, side: Side) -> Tensor:
         """InfoNCE on retained pairs."""
         return contrastive_loss(side.images, side.texts, self.task.clip.model.logit_scale)
-
-
-def cross_similarities(side: Side, scale: Tensor) -> Tensor:
-    """Scaled similarity of every image of the batch with every text, [B, B]."""
-    return scale * side.images @ side.texts.T
 
 
 def symmetric_kl_to_teacher(teacher: Tensor, student: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 from expunge.clip import Clip
 from expunge.config import ComputeParams, TrainParams
 from expunge.pairs import Pairs
-from expunge.training import TrainingRow
+from expunge.training import TrainingRow, possible_captions
 
 
 @dataclass(frozen=True)
@@ -44,41 +44,37 @@ class Task:
     seed: int
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """Unit embeddings of pairs under the parent's model: images and canonical captions, float32 [N, D], CPU."""
-
-    images: Tensor
-    texts: Tensor
-
-    @property
-    def similarities(self) -> Tensor:
-        """Cosine of each pair, [N]."""
-        return (self.images * self.texts).sum(dim=1)
-
-
-@dataclass(frozen=True)
 class Teacher:
-    """The parent's embeddings of the three sets of a task.
+    """What the parent's model made of the task's pairs, computed before a method changes it.
 
     Encoding a pair once costs a third of a training step on it, and no copy of the weights has to be kept, so a step
-    of any method costs what a training step costs.
+    of any method costs what a training step costs. Captions are encoded in every template that the loop may draw: what
+    is guarded in one wording only is lost in the others.
+
+    Attributes:
+        forget_images, retain_images: unit image embeddings, float32 [F, D] and [R, D], CPU.
+        held_out_similarities: cosine of the held-out pairs under their canonical captions, [H].
     """
 
-    forget: Encoded
-    retain: Encoded
-    held_out: Encoded
+    def __init__(self, task: Task) -> None:
+        self.forget_images = _images(task.clip, task.forget)
+        self.retain_images = _images(task.clip, task.retain)
+        held_out_texts = task.clip.encode_texts(task.held_out.canonical())
+        self.held_out_similarities = (_images(task.clip, task.held_out) * held_out_texts).sum(dim=1)
+        self.captions = sorted(
+            {caption for pairs in (task.forget, task.retain) for caption in possible_captions(pairs, task.training)}
+        )
+        # `clone` takes the tensor out of inference mode, so that it can stand in a loss.
+        self._texts = task.clip.encode_texts(self.captions).clone()
+        self._row = {caption: row for row, caption in enumerate(self.captions)}
 
-    @classmethod
-    def of(cls, task: Task) -> Teacher:
-        """Encode the task's pairs; to be called before a method changes the model."""
-        return cls(*(_encode(task.clip, pairs) for pairs in (task.forget, task.retain, task.held_out)))
+    def texts(self, captions: Sequence[str]) -> Tensor:
+        """Unit text embeddings [B, D] of captions that the loop drew."""
+        return self._texts[[self._row[caption] for caption in captions]]
 
 
-def _encode(clip: Clip, pairs: Pairs) -> Encoded:
+def _images(clip: Clip, pairs: Pairs) -> Tensor:
     step = 256
-    positions = [range(start, min(start + step, len(pairs))) for start in range(0, len(pairs), step)]
-    images = [clip.encode_images(pairs.images(list(block))) for block in positions]
-    stacked = torch.cat(images) if images else torch.empty(0, clip.embed_dim)
-    # `clone` takes the tensors out of inference mode, so that they can stand in a loss.
-    return Encoded(stacked.clone(), clip.encode_texts(pairs.canonical()).clone())
+    blocks = [list(range(start, min(start + step, len(pairs)))) for start in range(0, len(pairs), step)]
+    encoded = [clip.encode_images(pairs.images(block)) for block in blocks]
+    return torch.cat(encoded).clone() if encoded else torch.empty(0, clip.embed_dim)
