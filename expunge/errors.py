@@ -8,6 +8,18 @@ of ours and keeps its traceback.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
+
+SUGGEST_AMONG = 100_000
+"""Close names are looked for among that many: each costs some microseconds."""
+
 
 class ExpungeError(Exception):
     """A mistake or a missing thing that the user can mend; `str(error)` is the whole message."""
+
+
+def suggest(word: str, known: Sequence[str]) -> str:
+    """A clause with the names that look like `word`, empty where none does."""
+    close = difflib.get_close_matches(word, known[:SUGGEST_AMONG], n=3, cutoff=0.7)
+    return f"; the closest are {', '.join(map(repr, close))}" if close else ""

@@ -24,8 +24,9 @@ from expunge.catalog import Catalog
 from expunge.config import Block, validated
 from expunge.errors import ExpungeError
 from expunge.files import read_json, write_bytes
+from expunge.ledger import Ledger
 from expunge.paths import BASE, Paths
-from expunge.requests import DeletionRequest, Ledger
+from expunge.requests import DeletionRequest
 from expunge.search import text_scores
 from expunge.selection import ForgetRow, read_forget, select
 

@@ -1,4 +1,4 @@
-"""Selectors → forget set; neighbours → retain set; and what a request would not catch.
+"""Selectors → forget set; neighbours → retain set.
 
 Pure functions over the catalog's metadata and plain arrays. Of the forgotten content only ids, scores and the rule
 that caught a sample are written down. Same catalog, requests, embeddings and seed give the same files, byte by byte.
@@ -6,26 +6,20 @@ that caught a sample are written down. Same catalog, requests, embeddings and se
 
 from __future__ import annotations
 
-import difflib
-import json
-import re
-import threading
-import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from expunge.catalog import METADATA_COLUMNS, Catalog
-from expunge.errors import ExpungeError
+from expunge.catalog import Catalog
+from expunge.errors import ExpungeError, suggest
 from expunge.files import atomic_path
+from expunge.predicates import query_ids
 from expunge.requests import (
     ClassSelector,
     DeletionRequest,
@@ -42,14 +36,6 @@ TextScores = Callable[[str], dict[str, float]]
 MIN_TRAIN = 2
 """A contrastive loss needs two pairs."""
 
-NEAR_DUPLICATE = 0.97
-"""Image cosine from which two pictures count as near-duplicates in a preview."""
-
-SQL_SECONDS = 30.0
-SQL_MEMORY = "2GB"
-SQL_DEPTH = 200
-SUGGEST_AMONG = 100_000
-"""Close names are looked for among that many: each costs some microseconds."""
 
 BLOCK = 4096
 """Rows on each side of one block of similarities: 64 MiB of float32."""
@@ -61,9 +47,6 @@ class Vectors(Protocol):
     ids: Sequence[str]
     images: np.ndarray
     texts: np.ndarray
-
-
-# --- selectors → forget set --------------------------------------------------------------------------------------
 
 
 class ForgetRow(NamedTuple):
@@ -126,7 +109,7 @@ def select(
         except ExpungeError as error:
             raise ExpungeError(f"{request.request_id}: {error}") from None
         rows += [ForgetRow(sample_id, request.request_id, *match, release) for sample_id, match in found.items()]
-    _check_enough_left(catalog, excluded | {row.sample_id for row in rows})
+    check_enough_left(catalog, excluded | {row.sample_id for row in rows})
     return sorted(rows, key=_forget_order)
 
 
@@ -159,7 +142,7 @@ def _match_ids(scope: Scope, selector: IdSelector) -> dict[str, Match]:
     if unknown:
         raise ExpungeError(
             f"{len(unknown)} of {len(selector.ids)} sample ids are not in the catalog, for instance {unknown[0]!r}"
-            f"{_suggest(unknown[0], scope.catalog.ids)}."
+            f"{suggest(unknown[0], scope.catalog.ids)}."
         )
     return {sample_id: Match("id") for sample_id in selector.ids}
 
@@ -168,7 +151,7 @@ def _match_class(scope: Scope, selector: ClassSelector) -> dict[str, Match]:
     found = scope.where_equal("class", selector.class_name)
     if not found:
         known = scope.catalog.metadata["class"].unique().to_pylist()
-        raise ExpungeError(f"There is no class {selector.class_name!r}{_suggest(selector.class_name, known)}.")
+        raise ExpungeError(f"There is no class {selector.class_name!r}{suggest(selector.class_name, known)}.")
     return dict.fromkeys(found, Match(selector.summary))
 
 
@@ -210,13 +193,8 @@ _MATCHERS: dict[str, Callable[[Scope, Any], dict[str, Match]]] = {
 }
 
 
-def _suggest(word: str, known: Sequence[str]) -> str:
-    """A clause with the names that look like `word`, empty where none does."""
-    close = difflib.get_close_matches(word, known[:SUGGEST_AMONG], n=3, cutoff=0.7)
-    return f"; the closest are {', '.join(map(repr, close))}" if close else ""
-
-
-def _check_enough_left(catalog: Catalog, forgotten: Set[str]) -> None:
+def check_enough_left(catalog: Catalog, forgotten: Set[str]) -> None:
+    """Raises `ExpungeError` when forgetting `forgotten` would leave nothing to train on."""
     splits = catalog.metadata["split"].to_pylist()
     left = sum(
         split == "train" and sample_id not in forgotten for sample_id, split in zip(catalog.ids, splits, strict=True)
@@ -226,116 +204,6 @@ def _check_enough_left(catalog: Catalog, forgotten: Set[str]) -> None:
             f"The requests would leave {left} of the catalog's training samples, and a model needs {MIN_TRAIN}. "
             "Reject or narrow one of them."
         )
-
-
-# --- SQL predicates ----------------------------------------------------------------------------------------------
-
-
-def query_ids(catalog: Catalog, predicate: str, seconds: float = SQL_SECONDS) -> list[str]:
-    """Ids for which a SQL predicate over the catalog's columns is true, in catalog order.
-
-    The predicate runs in a DuckDB in memory that holds the metadata as the view `catalog`, cannot reach files or the
-    network, and is stopped after `seconds`.
-
-    Raises:
-        ExpungeError: it is not exactly one predicate, names an unknown column, reads anything but the catalog, gives
-            another answer each time, or cannot be computed. Values from the catalog are never part of the message.
-    """
-    with duckdb.connect(":memory:") as connection:
-        connection.register("catalog", catalog.metadata)
-        # The spill folder has to go before the lock does.
-        connection.execute(
-            f"SET temp_directory = ''; SET memory_limit = '{SQL_MEMORY}'; SET max_expression_depth = {SQL_DEPTH}"
-        )
-        connection.execute("SET enable_external_access = false; SET lock_configuration = true")
-        try:
-            _check_predicate(connection, predicate)
-            found = _run(connection, f"SELECT sample_id FROM catalog WHERE (\n{predicate}\n)", seconds)
-        except duckdb.Error as error:
-            raise ExpungeError(_sql_problem(error)) from None
-    return sorted((row[0] for row in found), key=catalog.row_of.__getitem__)
-
-
-def _run(connection: duckdb.DuckDBPyConnection, sql: str, seconds: float) -> list[tuple]:
-    timer = threading.Timer(seconds, connection.interrupt)
-    timer.start()
-    try:
-        return connection.execute(sql).fetchall()
-    except duckdb.InterruptException:
-        raise ExpungeError(f"The SQL predicate takes longer than {seconds:g} s; make it simpler.") from None
-    finally:
-        timer.cancel()
-
-
-def _check_predicate(connection: duckdb.DuckDBPyConnection, predicate: str) -> None:
-    """Refuse what is not one deterministic expression over the catalog.
-
-    Text that closes the bracket around it cannot fit both kinds of brackets, so the two readings together prove that
-    it is one expression. The newlines keep a comment at its end from swallowing the closing bracket.
-    """
-    for opening, closing in ("()", "[]"):
-        sql = f"SELECT {opening}\n{predicate}\n{closing}"
-        try:
-            statements = duckdb.extract_statements(sql)
-        except duckdb.ParserException:
-            if opening == "(":
-                raise
-            statements = []
-        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-            raise ExpungeError("--where takes exactly one SQL predicate, such as: class = 'drink' AND split = 'train'.")
-    tree = json.loads(connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchone()[0])
-    unstable = {
-        name
-        for (name,) in connection.execute(
-            "SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'"
-        ).fetchall()
-    }
-    for node in _nodes(tree):
-        _check_node(node, unstable)
-
-
-def _nodes(tree: Any) -> Iterator[dict]:
-    """Every object of a JSON tree, however deep."""
-    waiting = [tree]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            yield value
-            waiting += value.values()
-        elif isinstance(value, list):
-            waiting += value
-
-
-def _check_node(node: dict, unstable: Set[str]) -> None:
-    """Refuse a node of DuckDB's syntax tree that reads elsewhere or is not a function of the catalog."""
-    kind = node.get("type")
-    if kind == "BASE_TABLE" and node["table_name"].lower() != "catalog":
-        raise ExpungeError(f"--where may read the table catalog only, not {node['table_name']!r}.")
-    if kind == "TABLE_FUNCTION" and node["function"]["function_name"] != "unnest":
-        raise ExpungeError(f"--where may not call {node['function']['function_name']}(); it reads the catalog only.")
-    if node.get("sample"):
-        raise ExpungeError("--where may not sample at random; the same predicate must select the same samples.")
-    # `current_date` and its like are written without brackets, as a column is.
-    names = node.get("column_names") or ([node["function_name"]] if "function_name" in node else [])
-    if len(names) == 1 and names[0].lower() in unstable and names[0].lower() not in METADATA_COLUMNS:
-        raise ExpungeError(f"--where may not use {names[0]}; the same predicate must select the same samples.")
-
-
-def _sql_problem(error: duckdb.Error) -> str:
-    """What to mend, without values from the catalog: only these three kinds of errors come from the text alone."""
-    if not isinstance(error, (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)):
-        return f"The SQL predicate cannot be computed ({type(error).__name__}); check types and sizes."
-    message = str(error).splitlines()[0]
-    if column := re.search(r'column "([^"]*)" not found', message):
-        name = column.group(1)
-        return (
-            f"--where: there is no column {name!r}{_suggest(name, METADATA_COLUMNS)}. The columns are "
-            f"{', '.join(METADATA_COLUMNS)}; text is written in 'single' quotes."
-        )
-    return f"--where is not a valid SQL predicate. {message.rstrip('.!')}."
-
-
-# --- neighbours → retain set -------------------------------------------------------------------------------------
 
 
 class RetainRow(NamedTuple):
@@ -422,8 +290,6 @@ def _unit(parts: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
     return np.hstack(units) / np.float32(np.sqrt(len(parts)))
 
 
-# --- files -------------------------------------------------------------------------------------------------------
-
 FORGET_SCHEMA = pa.schema(
     [
         pa.field("sample_id", pa.string(), False),
@@ -498,179 +364,3 @@ def _read(path: Path, schema: pa.Schema, made_from: Mapping[str, str] | None) ->
         if found.get(key) != digest:
             raise ExpungeError(f"{path} was made from another {key}; run `dvc repro` to bring it up to date.")
     return table.to_pylist()
-
-
-# --- previews ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Sighting:
-    """An unselected sample that deserves a look, and the selected one that it resembles."""
-
-    sample_id: str
-    class_name: str
-    resembles: str
-    score: float | None = None
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one rule found among the samples that the request does not select.
-
-    Attributes:
-        total: how many samples it found; None where it could not be applied.
-        shown: the first of them.
-    """
-
-    rule: str
-    total: int | None
-    shown: tuple[Sighting, ...]
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What a request selects, what lies nearest, and what it would not catch. Samples appear by id only."""
-
-    request_id: str
-    samples: int
-    by_class: dict[str, int]
-    by_split: dict[str, int]
-    neighbours: Finding
-    near_duplicates: Finding
-    captions: Finding
-    concepts: Finding
-
-    def as_dict(self) -> dict[str, Any]:
-        """All of it as JSON-serialisable values."""
-        return asdict(self)
-
-    def counts(self) -> dict[str, Any]:
-        """Numbers alone, as the ledger keeps them."""
-        return {
-            "samples": self.samples,
-            "by_class": self.by_class,
-            "by_split": self.by_split,
-            "near_duplicates": self.near_duplicates.total,
-            "captions": self.captions.total,
-            "concepts": self.concepts.total,
-        }
-
-
-def preview(
-    catalog: Catalog,
-    request: DeletionRequest,
-    excluded: Set[str] = frozenset(),
-    text_scores: TextScores | None = None,
-    embeddings: Vectors | None = None,
-    shown: int = 10,
-) -> Preview:
-    """Show what `request` would do, before anybody approves it.
-
-    Args:
-        embeddings: of the live release; without them the parts that need them say so.
-        shown: how many samples each finding lists.
-
-    Raises:
-        ExpungeError: as `select` does, except that a request may select everything.
-    """
-    selected = set(matches(catalog, request.selectors, excluded, text_scores))
-    rows = [catalog.row_of[sample_id] for sample_id in selected]
-    others = [row for row, name in enumerate(catalog.ids) if name not in selected and name not in excluded]
-    near, duplicates = _resemblances(catalog, embeddings, selected, others, shown)
-    return Preview(
-        request_id=request.request_id,
-        samples=len(selected),
-        by_class=_tally(catalog, "class", rows),
-        by_split=_tally(catalog, "split", rows),
-        neighbours=near,
-        near_duplicates=duplicates,
-        captions=_same_words(catalog, rows, others, shown),
-        concepts=_same_concept(catalog, rows, others, shown),
-    )
-
-
-def _tally(catalog: Catalog, column: str, rows: Sequence[int]) -> dict[str, int]:
-    """Value → count, the most frequent first."""
-    counts = Counter(catalog.metadata[column].take(rows).to_pylist())
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _resemblances(
-    catalog: Catalog, embeddings: Vectors | None, selected: Set[str], others: Sequence[int], shown: int
-) -> tuple[Finding, Finding]:
-    """The nearest retained training samples, and the near-duplicates in any split."""
-    near_rule = "nearest training samples that stay, by the mean of image and caption cosine"
-    duplicate_rule = f"image cosine >= {NEAR_DUPLICATE}"
-    if embeddings is None:
-        missing = "not available before `dvc repro embed`"
-        return Finding(f"{near_rule}: {missing}", None, ()), Finding(f"{duplicate_rule}: {missing}", None, ())
-    place = {sample_id: row for row, sample_id in enumerate(embeddings.ids)}
-    targets = np.array(sorted(place[name] for name in selected if name in place), dtype=np.int64)
-    rows = np.array([place[catalog.ids[row]] for row in others if catalog.ids[row] in place], dtype=np.int64)
-    splits = catalog.metadata["split"].to_pylist()
-    train = np.array([splits[catalog.row_of[embeddings.ids[row]]] == "train" for row in rows], dtype=bool)
-
-    def closest(parts: Sequence[np.ndarray], rows: np.ndarray, least: float) -> list[tuple[str, str, float]]:
-        scores, which = nearest(parts, rows, targets)
-        hits = [
-            (embeddings.ids[row], embeddings.ids[target], float(score))
-            for row, target, score in zip(rows, which, scores, strict=True)
-            if score >= least
-        ]
-        return sorted(hits, key=lambda hit: (-hit[2], hit[0]))
-
-    near = closest([embeddings.images, embeddings.texts], rows[train], -1.0)[:shown]
-    duplicates = closest([embeddings.images], rows, NEAR_DUPLICATE)
-    return _finding(catalog, near_rule, near, shown), _finding(catalog, duplicate_rule, duplicates, shown)
-
-
-def _finding(catalog: Catalog, rule: str, hits: Sequence[tuple], shown: int) -> Finding:
-    """`hits` are (sample id, what it resembles[, score]), the most telling first."""
-    classes = catalog.metadata["class"]
-    seen = tuple(Sighting(hit[0], classes[catalog.row_of[hit[0]]].as_py(), *hit[1:]) for hit in hits[:shown])
-    return Finding(rule, len(hits), seen)
-
-
-def _same_concept(catalog: Catalog, rows: Sequence[int], others: Sequence[int], shown: int) -> Finding:
-    concepts = catalog.metadata["concept"].to_pylist()
-    owner = {concepts[row]: catalog.ids[row] for row in sorted(rows, reverse=True)}
-    hits = [(catalog.ids[row], owner[concepts[row]]) for row in others if concepts[row] in owner]
-    return _finding(catalog, "same concept as a selected sample, such as another skin tone", hits, shown)
-
-
-def _same_words(catalog: Catalog, rows: Sequence[int], others: Sequence[int], shown: int) -> Finding:
-    captions = catalog.metadata["captions"].to_pylist()
-    owner: dict[tuple[str, tuple[str, ...]], str] = {}
-    for row in sorted(rows):
-        for caption in captions[row]:
-            if tokens := words(caption["text"]):
-                owner.setdefault((caption["language"], tokens), catalog.ids[row])
-    lengths = sorted({len(tokens) for _, tokens in owner})
-    hits = [(catalog.ids[row], hit) for row in others if (hit := _contained(captions[row], owner, lengths))]
-    return _finding(catalog, "a caption holds a whole caption of a selected sample, in the same language", hits, shown)
-
-
-def _contained(captions: Sequence[dict], owner: Mapping[tuple, str], lengths: Sequence[int]) -> str | None:
-    """The selected sample of which a caption stands, word by word, in one of `captions`."""
-    for caption in captions:
-        tokens = words(caption["text"])
-        for length in lengths:
-            for start in range(len(tokens) - length + 1):
-                piece = tokens[start : start + length]
-                # A single ideograph is a word only when it stands alone: "horse" is a part of "zebra" in Chinese.
-                if len(tokens) > 1 and length == 1 and _IDEOGRAPH.fullmatch(piece[0]):
-                    continue
-                if hit := owner.get((caption["language"], piece)):
-                    return hit
-    return None
-
-
-_SOLID = r"\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-"""Scripts written without spaces: Thai, Lao, Khmer, kana and ideographs."""
-_IDEOGRAPH = re.compile(f"[{_SOLID}]")
-_WORD = re.compile(f"[{_SOLID}]|[^\\W_{_SOLID}]+")
-
-
-def words(text: str) -> tuple[str, ...]:
-    """The words of `text` in lower case; in scripts without spaces every character counts as one."""
-    return tuple(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))

@@ -15,9 +15,9 @@ from prefect.artifacts import create_markdown_artifact
 from expunge.config import load_params
 from expunge.errors import ExpungeError
 from expunge.files import read_json
+from expunge.ledger import Ledger
 from expunge.paths import Paths
 from expunge.releases import Release, create_release, forget_rows, live_release, load_release, next_name, plan
-from expunge.requests import Ledger
 from tasks import steps
 
 

@@ -48,6 +48,9 @@ class Killed(BaseException):
     """Ends a recording as a signal would: no `except Exception` sees it."""
 
 
+KNOWN_REQUESTS = ("req-0001", "req-0002", "req-0003", "req-0004")
+
+
 class Ledger:
     """Takes the place of the ledger, whose own tests are elsewhere; remembers what it was told."""
 
@@ -62,15 +65,18 @@ class Ledger:
             raise ExpungeError(f"There is no request {request_id}.")
         return SimpleNamespace(state="approved")
 
+    def list(self):
+        return [SimpleNamespace(request=SimpleNamespace(request_id=name)) for name in KNOWN_REQUESTS]
+
     def mark_released(self, ids, release, model_digest):
         self.told.append((tuple(ids), release, model_digest))
 
 
 @pytest.fixture(autouse=True)
 def _no_ledger_and_no_server(monkeypatch):
-    import expunge.requests
+    import expunge.ledger
 
-    monkeypatch.setattr(expunge.requests, "Ledger", Ledger)
+    monkeypatch.setattr(expunge.ledger, "Ledger", Ledger)
     monkeypatch.setattr(Ledger, "told", [])
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
@@ -134,15 +140,15 @@ def assert_recorded_once(store: Store, release: str) -> None:
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory, empty):
     """Two releases, registered: read only."""
-    import expunge.requests
+    import expunge.ledger
 
     root = tmp_path_factory.mktemp("chain")
     shutil.copy(empty, root / "mlflow.db")
-    original, expunge.requests.Ledger = expunge.requests.Ledger, Ledger
+    original, expunge.ledger.Ledger = expunge.ledger.Ledger, Ledger
     try:
         yield built(root, ("r001", "r002"), drawn=True)
     finally:
-        expunge.requests.Ledger = original
+        expunge.ledger.Ledger = original
 
 
 # --- the record --------------------------------------------------------------------------------------------------

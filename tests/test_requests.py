@@ -16,22 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from expunge import requests as ledger_module
+from expunge import ledger as ledger_module
 from expunge.commands import requests as commands
 from expunge.config import LedgerParams
 from expunge.errors import ExpungeError
+from expunge.events import FORWARD, GENESIS, Event, check_chain
 from expunge.files import canonical_json
-from expunge.requests import (
-    FORWARD,
-    GENESIS,
-    DeletionRequest,
-    Event,
-    IdSelector,
-    Ledger,
-    check_chain,
-    month_after,
-    requester_digest,
-)
+from expunge.ledger import Ledger
+from expunge.requests import DeletionRequest, IdSelector, month_after, requester_digest
 from samples import make_catalog
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -512,8 +504,11 @@ def test_a_text_request_asks_the_newest_finished_release(project: Path, monkeypa
     assert [(one["text"], one["top"]) for one in selectors] == [("red", commands.DEFAULT_TOP), ("green", 10)]
 
 
-def test_what_selects_everything_cannot_be_approved(project: Path) -> None:
-    expunge_request("add", "--where", "true", "--basis", "quality")
+def test_what_selects_everything_is_neither_recorded_nor_approved(project: Path) -> None:
+    with pytest.raises(ExpungeError, match="would leave 0 of the catalog's training samples"):
+        expunge_request("add", "--where", "true", "--basis", "quality")
+    assert json.loads(expunge_request("list", "--json")) == []
+    Ledger.open(LedgerParams(seed=None), project).add([{"kind": "where", "sql": "true"}], "quality")
     with pytest.raises(ExpungeError, match="would leave 0 of the catalog's training samples"):
         expunge_request("approve", "req-0001")
     assert json.loads(expunge_request("show", "req-0001", "--json"))["state"] == "received"

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from expunge.catalog import Caption, Catalog, Source, write_catalog
 from expunge.errors import ExpungeError
 from expunge.files import sha256_file
+from expunge.predicates import query_ids
+from expunge.preview import preview, words
 from expunge.requests import DeletionRequest
 from expunge.selection import (
     BLOCK,
@@ -21,12 +23,9 @@ from expunge.selection import (
     choose_retain,
     matches,
     nearest,
-    preview,
-    query_ids,
     read_forget,
     read_retain,
     select,
-    words,
     write_forget,
     write_retain,
 )

@@ -32,8 +32,8 @@ def release(
     from pydantic import ValidationError
 
     from expunge.config import explain
+    from expunge.ledger import Ledger
     from expunge.releases import check_name, plan
-    from expunge.requests import Ledger
     from expunge.unlearning import registry
 
     paths = Paths()
@@ -90,8 +90,8 @@ def report(
 
 def status(as_json: JsonOption = False) -> None:
     """Print the chain of releases and which requests wait."""
+    from expunge.ledger import Ledger
     from expunge.releases import chain, served_requests
-    from expunge.requests import Ledger
 
     paths = Paths()
     ledger = Ledger.open(load_params(paths.params).ledger, paths.root)

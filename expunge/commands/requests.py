@@ -20,8 +20,10 @@ from expunge.paths import BASE, Paths
 
 if TYPE_CHECKING:
     from expunge.catalog import Catalog
-    from expunge.requests import Ledger, Record
-    from expunge.selection import Finding, Preview, TextScores, Vectors
+    from expunge.events import Record
+    from expunge.ledger import Ledger
+    from expunge.preview import Finding, Preview
+    from expunge.selection import TextScores, Vectors
 
 DEFAULT_TOP = 10
 """Pictures that --text selects where neither --min-score nor --top says otherwise: few enough to look at each."""
@@ -70,7 +72,7 @@ class Desk:
 
     @cached_property
     def ledger(self) -> Ledger:
-        from expunge.requests import Ledger
+        from expunge.ledger import Ledger
 
         return Ledger.open(load_params(self.paths.params).ledger, self.paths.root)
 
@@ -149,10 +151,11 @@ def add(
     if not selectors:
         raise typer.BadParameter("say what to delete: --id, --subject, --class, --text or --where")
 
-    from expunge.selection import matches
+    from expunge.selection import check_enough_left, matches
 
     desk = Desk(Paths())
     found = matches(desk.catalog, selectors, desk.forgotten, desk.text_scores)
+    check_enough_left(desk.catalog, desk.forgotten | set(found))
     request = desk.ledger.add(selectors, basis.value, requester=requester, due=due.date() if due else None, note=note)
     typer.echo(
         f"Recorded. It selects {_samples(len(found))} today and is due on {request.due}; "
@@ -245,7 +248,7 @@ def show(request_id: IdArgument, as_json: JsonOption = False) -> None:
 @app.command()
 def preview(request_id: IdArgument, as_json: JsonOption = False) -> None:
     """Show what a request would delete, what lies near it, and what it would not catch."""
-    from expunge.selection import preview as find
+    from expunge.preview import preview as find
 
     desk = Desk(Paths())
     request = desk.ledger.get(request_id).request
@@ -282,7 +285,7 @@ def _check_servable(desk: Desk, record: Record) -> None:
 
     A request that is decided already is left for the ledger to refuse, whatever it selects by now.
     """
-    from expunge.requests import FORWARD
+    from expunge.events import FORWARD
     from expunge.selection import select
 
     if record.state in FORWARD["approved"]:

@@ -212,7 +212,7 @@ def _release_of_digest(project: _Project, prefix: str) -> str:
 def _explain_unserved_request(project: _Project, thing: str) -> None:
     if not re.fullmatch(r"req-\d{4,}", thing):
         return
-    from expunge.requests import Ledger
+    from expunge.ledger import Ledger
 
     try:
         state = Ledger.open(project.params.ledger, project.paths.root).get(thing).state

@@ -18,7 +18,8 @@ def embed(paths: Paths, params: Params, release: str) -> None:
     """Encode the retained catalog with the release's model; shards that fit already are kept."""
     where = paths.release(release)
     catalog = Catalog(paths.catalog)
-    forgotten = set() if release == BASE else {row.sample_id for row in read_forget(where.forget)}
+    rows = [] if release == BASE else read_forget(where.forget, {"catalog": catalog.digest})
+    forgotten = {row.sample_id for row in rows}
     model = clip.load(where.model, clip.configure(params.compute))
     made_from = origin(catalog, clip.model_digest(where.model), clip.preprocess_digest(where.model), forgotten)
     with progress(f"embed {release}") as report, measured() as cost:

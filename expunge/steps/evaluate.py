@@ -69,7 +69,7 @@ def _evaluate_base(paths: Paths, params: Params) -> None:
 def _evaluate_release(paths: Paths, params: Params, description: Release) -> None:
     where = paths.release(description.release)
     catalog = Catalog(paths.catalog)
-    all_rows = read_forget(where.forget)
+    all_rows = read_forget(where.forget, {"catalog": catalog.digest})
     forgotten = {row.sample_id for row in all_rows}
     rows = [row for row in all_rows if row.release == description.release]
     sets = _sets(paths, description, catalog, rows, forgotten)
@@ -111,7 +111,7 @@ def _evaluate_release(paths: Paths, params: Params, description: Release) -> Non
 def _sets(paths: Paths, description: Release, catalog: Catalog, rows: list[ForgetRow], forgotten: set[str]) -> Sets:
     where = paths.release(description.release)
     own = {row.sample_id for row in rows}
-    retained = read_retain(where.retain)
+    retained = read_retain(where.retain, {"catalog": catalog.digest})
     if not own:
         raise ExpungeError(f"Release {description.release} forgets nothing; there is nothing to evaluate.")
     split = _column(catalog, "split")

@@ -18,9 +18,10 @@ from expunge.steps.curves import training_rows, write_curve
 def gold(paths: Paths, params: Params, release: str) -> None:
     """Train the gold standard of `release` with the recipe and seed of the base model."""
     where = paths.release(release)
-    forgotten = {row.sample_id for row in read_forget(where.forget)}
+    catalog = Catalog(paths.catalog)
+    forgotten = {row.sample_id for row in read_forget(where.forget, {"catalog": catalog.digest})}
     with progress(f"retrain without {len(forgotten)} samples") as report, measured() as cost:
-        model, curve, pairs = train_from_scratch(Catalog(paths.catalog), params, forgotten, paths.checkpoints, report)
+        model, curve, pairs = train_from_scratch(catalog, params, forgotten, paths.checkpoints, report)
     digest = clip.save(model, where.gold)
     write_curve(where.gold_curve, training_rows(curve))
     write_json(

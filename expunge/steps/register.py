@@ -46,7 +46,7 @@ def _mark_released(paths: Paths, params: Params, description: Release, model_dig
     A clone of the project has the release but not the ledger in which its requests were decided; there is nothing to
     say there.
     """
-    from expunge.requests import Ledger
+    from expunge.ledger import Ledger
 
     ledger = Ledger.open(params.ledger, paths.root)
     known = {record.request.request_id for record in ledger.list()}

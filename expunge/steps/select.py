@@ -30,8 +30,9 @@ def select_sets(paths: Paths, params: Params, release: str) -> None:
         params.select.random,
         params.seed,
     )
-    write_forget(where.forget, [*inherited, *chosen])
-    write_retain(where.retain, retained)
+    made_from = {"catalog": catalog.digest}
+    write_forget(where.forget, [*inherited, *chosen], made_from)
+    write_retain(where.retain, retained, made_from)
     print(f"select: {len(own)} samples to forget, {len(inherited)} inherited, {len(retained)} guard what stays")
 
 

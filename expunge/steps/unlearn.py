@@ -90,9 +90,10 @@ def build_task(paths: Paths, params: Params, release: Release, report: Report | 
     catalog = Catalog(paths.catalog)
     device = clip.configure(params.compute)
     model = clip.load(paths.release(release.parent).model, device)
-    rows = read_forget(where.forget)
+    made_from = {"catalog": catalog.digest}
+    rows = read_forget(where.forget, made_from)
     forgotten = {row.sample_id for row in rows}
-    retained = read_retain(where.retain)
+    retained = read_retain(where.retain, made_from)
     held_out = catalog.split_ids("calibration") - forgotten
     retain = load_pairs(catalog, model, {row.sample_id for row in retained})
     neighbours = {row.sample_id for row in retained if row.role == "neighbours"}

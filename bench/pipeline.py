@@ -1,0 +1,75 @@
+"""`make bench`: what the pipeline costs on this machine → bench/results/pipeline.json.
+
+Reads the costs that the steps measured in the last `dvc repro`, and times the commands that people wait for: a second
+`dvc repro`, `dvc status` and `expunge trace`, five runs each, median. Run `make demo` first, with nothing else running.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from expunge.config import load_params
+from expunge.files import read_json, write_json
+from expunge.paths import BASE, Paths
+from expunge.releases import chain
+
+RUNS = 5
+COMMANDS = {
+    "dvc repro, nothing to do": ["dvc", "repro"],
+    "dvc status": ["dvc", "status"],
+    "expunge trace": ["expunge", "trace", "r001", "--json"],
+    "expunge --help": ["expunge", "--help"],
+    "expunge search --text": ["expunge", "search", "--text", "red apple", "--json"],
+}
+
+
+def main() -> None:
+    """Measure and write the results."""
+    paths = Paths()
+    results = {
+        "command": "make demo && make bench",
+        "machine": {
+            "system": platform.platform(),
+            "cores": os.cpu_count(),
+            "processor": _processor(),
+            "python": platform.python_version(),
+        },
+        "seed": load_params(paths.params).seed,
+        "steps": {name: _steps(paths, name) for name in chain(paths)},
+        "seconds": {label: _median_seconds(command) for label, command in COMMANDS.items()},
+    }
+    target = Path("bench/results/pipeline.json")
+    write_json(target, results)
+    print(f"Wrote {target}.")
+
+
+def _steps(paths: Paths, name: str) -> dict[str, dict]:
+    where = paths.release(name)
+    files = [where.embedding_cost, *([where.training] if name == BASE else [where.unlearning, where.gold_training])]
+    return {path.stem: read_json(path) for path in files if path.is_file()} | {"summary": read_json(where.summary)}
+
+
+def _median_seconds(command: list[str]) -> float:
+    seconds = []
+    for _ in range(RUNS):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        seconds.append(time.perf_counter() - start)
+    return round(statistics.median(seconds), 2)
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or sys.platform
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""The events of the ledger: each is chained to the one before by its hash.
+
+What state a request is in is read off its events, so the state can only move forward:
+
+    received → previewed → approved → released
+                         ↘ rejected
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+
+from expunge.config import Block, explain
+from expunge.errors import ExpungeError
+from expunge.files import digest_of
+from expunge.requests import DeletionRequest
+
+State = Literal["received", "previewed", "approved", "rejected", "released"]
+"""A request's state is the kind of its last event."""
+
+GENESIS = "0" * 64
+"""What the first event names as its predecessor."""
+
+FORWARD: dict[State, tuple[State, ...]] = {
+    "previewed": ("received", "previewed"),
+    "approved": ("received", "previewed"),
+    "rejected": ("received", "previewed"),
+    "released": ("approved", "released"),
+}
+"""Event → the states in which it may happen. A second `released` records that the release was built anew."""
+
+Result = TypeVar("Result")
+
+
+class Event(Block):
+    """One line of the ledger; `hash` covers everything else, the previous event's hash included."""
+
+    seq: int = Field(ge=1)
+    request_id: str
+    kind: State
+    at: str
+    by: str
+    payload: dict[str, Any]
+    previous: str
+    hash: str
+
+    @classmethod
+    def after(cls, tail: Event | None, **content: Any) -> Event:
+        """The event that follows `tail`, sealed with its hash."""
+        body = {**content, "seq": tail.seq + 1 if tail else 1, "previous": tail.hash if tail else GENESIS}
+        return cls(**body, hash=digest_of(body))
+
+    @property
+    def seal(self) -> str:
+        """The hash that this content should have."""
+        return digest_of(self.model_dump(exclude={"hash"}))
+
+
+@dataclass(frozen=True)
+class Record:
+    """A request with what happened to it.
+
+    Attributes:
+        release: the release that serves it, None until there is one.
+        model_digest: of that release's model, None until there is one.
+    """
+
+    request: DeletionRequest
+    state: State
+    events: tuple[Event, ...]
+    release: str | None = None
+    model_digest: str | None = None
+
+    @classmethod
+    def of(cls, events: Sequence[Event]) -> Record:
+        """Read the state off a request's events, oldest first."""
+        last = events[-1]
+        served = last.payload if last.kind == "released" else {}
+        request = checked_content(DeletionRequest, events[0].payload)
+        return cls(request, last.kind, tuple(events), served.get("release"), served.get("model_digest"))
+
+    @property
+    def approved_digest(self) -> str | None:
+        """The digest that was approved, None where none was."""
+        return next((event.payload.get("digest") for event in self.events if event.kind == "approved"), None)
+
+
+def check_chain(events: Iterable[Event]) -> str:
+    """Check numbers, links, hashes and order of `events`; return the hash of the last one.
+
+    Raises:
+        ExpungeError: an event is changed, missing, out of place or not allowed; the first such one is named.
+    """
+    tail: Event | None = None
+    records: dict[str, Record] = {}
+    for event in events:
+        problem = _link_problem(tail, event) or _story_problem(records, event)
+        if problem:
+            raise ExpungeError(
+                f"The ledger is broken at event {event.seq} ({event.kind} of {event.request_id}): {problem}. "
+                "Restore the ledger from a backup; nothing after the event before can be trusted."
+            )
+        tail = event
+    return tail.hash if tail else GENESIS
+
+
+def _link_problem(tail: Event | None, event: Event) -> str | None:
+    if event.seq != (tail.seq + 1 if tail else 1):
+        return "the event before it is missing"
+    if event.previous != (tail.hash if tail else GENESIS):
+        return "it does not follow the event before it"
+    return None if event.hash == event.seal else "its content was changed"
+
+
+def _story_problem(records: dict[str, Record], event: Event) -> str | None:
+    """What is wrong with `event` after what its request went through; `records` learns the event."""
+    before = records.get(event.request_id)
+    if event.kind == "received":
+        try:
+            record = Record.of([event])
+        except ExpungeError as error:
+            return f"it holds no valid request ({str(error).rstrip('.')})"
+        if before or not event.request_id == record.request.request_id == numbered(len(records) + 1):
+            return "its request id is out of order"
+    elif before is None or before.state not in FORWARD[event.kind]:
+        return f"a request that is {before.state if before else 'unknown'} cannot be {event.kind}"
+    elif event.kind == "approved" and event.payload.get("digest") != before.request.digest:
+        return "it approves another content than the request's"
+    else:
+        record = Record.of([*before.events, event])
+    records[event.request_id] = record
+    return None
+
+
+def numbered(number: int) -> str:
+    return f"req-{number:04d}"
+
+
+def checked_content(model: type[Result], content: Mapping[str, Any]) -> Result:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise ExpungeError(f"Deletion request: {explain(error)}") from None
