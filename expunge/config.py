@@ -160,7 +160,7 @@ class GateParams(Block):
     `max_gap_*` compare with the gold standard, or with its estimate where no gold model was trained.
     """
 
-    max_forget_recall: Fraction
+    max_excess_forget_recall: Fraction
     max_gap_forget_similarity: Fraction
     max_gap_neighbour_recall: Fraction
     max_gap_neighbour_similarity: Fraction

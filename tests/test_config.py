@@ -33,7 +33,11 @@ def test_the_shipped_settings_are_valid_and_frozen() -> None:
         ("train", {"templates": ["no slot"]}, "train.templates: each template must contain {caption}"),
         ("catalog", {"source": "openmojo"}, "catalog.source: unknown source; known are openmoji"),
         ("compute", {"device": "tpu"}, "compute.device: input should be 'auto', 'cpu' or 'cuda'"),
-        ("gate", {"max_forget_recall": 2}, "gate.max_forget_recall: input should be less than or equal to 1"),
+        (
+            "gate",
+            {"max_excess_forget_recall": 2},
+            "gate.max_excess_forget_recall: input should be less than or equal to 1",
+        ),
         ("release", {"method": "clip_erase"}, "release.method: unknown method; known are cliperase"),
         ("unlearn", {"methods": {"cliperase": {"stepz": 3}}}, "stepz"),
         ("model", {"name": "ViT-B-32"}, "give either `name`"),

@@ -70,6 +70,13 @@ def test_a_model_pushed_to_negative_similarity_fails_as_over_generalised() -> No
     assert "forget_similarity" in failed
 
 
+def test_recall_that_the_gold_standard_has_as_well_is_not_held_against_a_model() -> None:
+    gold = GOLD | {"forget": block(0.1, 0.3)}
+    assert verdict(changed(forget=block(0.1, 0.3)), gold)[0]
+    assert "forget_recall" in verdict(changed(forget=block(0.2, 0.3)), gold)[2]
+    assert "forget_recall" in verdict(changed(forget=block(0.1, 0.31)), None)[2]
+
+
 def test_lost_neighbours_fail_as_over_generalised() -> None:
     assert verdict(changed(neighbours=block(0.5, 0.7)))[:2] == (False, "over-generalised")
 

@@ -67,6 +67,8 @@ def _checks(
 ) -> list[Check]:
     reference = retrained or original
     aim = retrained["forget"]["pair_similarity"] if retrained else expected_similarity
+    # A model that never saw a pair may still match it, by what its caption shares with others; no gold, no credit.
+    aim_recall = retrained["forget"]["image_to_text_r1"] if retrained else 0.0
     aim_auc = retrained["mia_auc"] if retrained else 0.5
     excess = unlearned["forget"]["pair_similarity"] - aim
 
@@ -79,10 +81,10 @@ def _checks(
     return [
         check(
             "forget_recall",
-            unlearned["forget"]["image_to_text_r1"],
-            params.max_forget_recall,
+            max(0.0, unlearned["forget"]["image_to_text_r1"] - aim_recall),
+            params.max_excess_forget_recall,
             "ineffective",
-            "Share of forgotten pictures that still find their caption first.",
+            "Share of forgotten pictures that still find their caption first, beyond what the reference finds.",
         ),
         check(
             "forget_similarity",
