@@ -39,7 +39,9 @@ def release(method: str | None = None, name: str | None = None) -> dict[str, Any
     todo = plan(paths, ledger)
     if todo.unfinished:
         logger.info("Release %s was not finished; finishing it.", todo.unfinished)
-        return _run(load_release(paths, todo.unfinished))
+        unfinished = load_release(paths, todo.unfinished)
+        steps.parent(unfinished.parent)
+        return _run(unfinished)
     if not todo.requests:
         logger.info("No approved request is waiting; nothing was done.")
         return None

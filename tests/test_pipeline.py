@@ -167,6 +167,18 @@ def test_a_release_that_fails_its_gate_is_no_candidate_and_says_which_check_fail
     assert "r001 failed its gate" in refused.stderr
 
 
+def test_the_flow_finishes_a_release_that_was_cut_but_never_run(served: Path, tmp_path: Path) -> None:
+    """As in a fresh clone, or after a kill between cutting and running."""
+    project = tmp_path / "project"
+    shutil.copytree(served, project, symlinks=True)
+    for name in ("reports/r001/registration.json", "models/r001", "data/embeddings/base"):
+        path = project / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    run(project, "expunge", "release")
+    assert digests(project) == digests(served)
+    assert "up to date" in run(project, "dvc", "repro").stdout
+
+
 KILLS = {
     "train": ["models/base"],
     "unlearn": ["models/r001"],
