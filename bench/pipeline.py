@@ -1,13 +1,15 @@
 """`make bench`: what the pipeline costs on this machine → bench/results/pipeline.json.
 
-Reads the costs that the steps measured in the last `dvc repro`, and times the commands that people wait for: a second
-`dvc repro`, `dvc status` and `expunge trace`, five runs each, median. Run `make demo` first, with nothing else running.
+Reads the costs that the steps measured in the last `dvc repro`, times the commands that people wait for (five runs
+each, median) and runs the evaluation once more, the step with the largest memory. Run `make demo` first, with nothing
+else running.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -43,6 +45,7 @@ def main() -> None:
         "seed": load_params(paths.params).seed,
         "steps": {name: _steps(paths, name) for name in chain(paths)},
         "seconds": {label: _median_seconds(command) for label, command in COMMANDS.items()},
+        "evaluate": _evaluation(),
     }
     target = Path("bench/results/pipeline.json")
     write_json(target, results)
@@ -53,6 +56,14 @@ def _steps(paths: Paths, name: str) -> dict[str, dict]:
     where = paths.release(name)
     files = [where.embedding_cost, *([where.training] if name == BASE else [where.unlearning, where.gold_training])]
     return {path.stem: read_json(path) for path in files if path.is_file()} | {"summary": read_json(where.summary)}
+
+
+def _evaluation() -> dict[str, float]:
+    """Seconds and peak memory of the evaluation of r001; it writes the same files again."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "expunge.steps.evaluate", "r001"], check=True, stdout=subprocess.DEVNULL)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return {"seconds": round(time.perf_counter() - start, 1), "peak_memory_mb": round(peak, 1)}
 
 
 def _median_seconds(command: list[str]) -> float:

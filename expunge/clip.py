@@ -11,7 +11,7 @@ import copy
 import io
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -136,11 +136,8 @@ def autocast(device: torch.device, compute: ComputeParams) -> Iterator[None]:
 
     Attention over texts of a few tokens is twice as fast in plain matrix products as in the fused kernel on a CPU.
     """
-    attention = SDPBackend.MATH if device.type == "cpu" else SDPBackend.FLASH_ATTENTION
-    with (
-        torch.autocast(device.type, dtype=torch.bfloat16, enabled=compute.precision == "bf16"),
-        sdpa_kernel([attention, SDPBackend.MATH]),
-    ):
+    attention = sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=compute.precision == "bf16"), attention:
         yield
 
 
