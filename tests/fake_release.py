@@ -44,7 +44,7 @@ PARAMS = {
         "warmup_fraction": 0.1,
         "betas": [0.9, 0.98],
         "clip_gradient": 1.0,
-        "label_smoothing": 0.0,
+        "variant_share": 0.5,
         "canonical_caption": 0.5,
         "languages": ["en"],
         "templates": ["{caption}"],
