@@ -37,7 +37,7 @@ class ComputeParams(Block):
 class HoldoutParams(Block):
     """Shares of the corpus that are never trained on."""
 
-    calibration: Fraction = 0.03
+    calibration: Fraction = 0.08
     test_concepts: Fraction = 0.03
     test_variants: Fraction = 0.05
 

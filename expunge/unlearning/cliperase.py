@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from expunge.unlearning.method import Batch, Method, Side, symmetric_kl_to_teacher
+from expunge.unlearning.method import Batch, Descent, Side, symmetric_kl_to_teacher
 from expunge.unlearning.parameters import ClipEraseParams
 
 
-class ClipErase(Method[ClipEraseParams]):
+class ClipErase(Descent[ClipEraseParams]):
     """The method as published."""
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:

@@ -19,12 +19,12 @@ from torch import Tensor
 
 from expunge.unlearning.calibration import never_seen_level
 from expunge.unlearning.cliperase import ClipErase
-from expunge.unlearning.method import Batch, Method, Side
+from expunge.unlearning.method import Batch, Descent, Side
 from expunge.unlearning.parameters import CalibratedParams
 from expunge.unlearning.task import Task, Teacher
 
 
-class CalibratedClipErase(Method[CalibratedParams]):
+class CalibratedClipErase(Descent[CalibratedParams]):
     """The default method."""
 
     def __init__(self, params: CalibratedParams, task: Task, teacher: Teacher) -> None:

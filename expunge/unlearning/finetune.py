@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from expunge.unlearning.method import Batch, Method
+from expunge.unlearning.method import Batch, Descent
 from expunge.unlearning.parameters import LoopParams
 
 
-class FineTune(Method[LoopParams]):
+class FineTune(Descent[LoopParams]):
     """Contrastive fine-tuning on retained pairs."""
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:

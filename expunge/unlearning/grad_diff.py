@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from expunge.unlearning.method import Batch, Method
+from expunge.unlearning.method import Batch, Descent
 from expunge.unlearning.parameters import GradDiffParams
 
 
-class GradDiff(Method[GradDiffParams]):
+class GradDiff(Descent[GradDiffParams]):
     """Gradient difference."""
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:

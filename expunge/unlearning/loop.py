@@ -15,16 +15,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from expunge.checkpoint import Checkpoint
 from expunge.clip import Clip, autocast, compact_vocabulary
 from expunge.errors import ExpungeError
 from expunge.training import draw_caption, schedule
 from expunge.unlearning import registry
-from expunge.unlearning.method import Batch, Method, Side
+from expunge.unlearning.method import Batch, Descent, Edit, Side
 from expunge.unlearning.parameters import LoopParams
 from expunge.unlearning.task import Task, Teacher
+from expunge.unlearning.weights import trained_weights
 
 CHECKPOINT_STEPS = 50
 
@@ -60,7 +61,9 @@ def unlearn(
     params = registry.parameters(name, values)
     before = {key: value.clone() for key, value in task.clip.model.state_dict().items()}
     if method := registry.method(name):
-        clip, curve = task.clip, _descend(task, method(params, task, Teacher(task)), params, checkpoint, progress)
+        chosen = method(params, task, Teacher(task))
+        clip = task.clip
+        curve = chosen.apply() if isinstance(chosen, Edit) else _descend(task, chosen, params, checkpoint, progress)
     else:
         clip, rows = task.from_scratch()
         curve = [{"step": row.step, "loss": row.loss} for row in rows]
@@ -71,29 +74,29 @@ def unlearn(
 
 def _descend(
     task: Task,
-    method: Method,
+    method: Descent,
     params: LoopParams,
     checkpoint: Checkpoint | None,
     progress: Callable[[int, int, float], None] | None,
 ) -> list[dict[str, float]]:
-    model = task.clip.model.eval()
-    model.logit_scale.requires_grad_(False)
+    task.clip.model.eval()
     with compact_vocabulary(task.clip, method.teacher.captions) as tokenize:
-        curve = _steps(task, method, params, tokenize, checkpoint, progress)
-    model.logit_scale.requires_grad_(True)
+        with trained_weights(method, params.weights) as trained:
+            curve = _steps(task, method, params, trained, tokenize, checkpoint, progress)
+        method.finish()
     return curve
 
 
 def _steps(
     task: Task,
-    method: Method,
+    method: Descent,
     params: LoopParams,
+    trained: Sequence[nn.Parameter],
     tokenize: Callable[[Sequence[str]], Tensor],
     checkpoint: Checkpoint | None,
     progress: Callable[[int, int, float], None] | None,
 ) -> list[dict[str, float]]:
     model = task.clip.model
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=params.learning_rate, betas=(0.9, 0.98), fused=True)
     curve: list[dict[str, float]] = []
     if checkpoint and (position := checkpoint.load(model, optimizer)):
@@ -105,12 +108,12 @@ def _steps(
         with autocast(task.clip.device, task.compute):
             batch = _batch(task, method.teacher, params, tokenize, step, draw)
         terms = method.losses(batch)
-        loss = sum(terms.values())
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        method.backward(terms, trained)
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
-        row = {"step": step + 1, "loss": loss.item()} | {term: value.item() for term, value in terms.items()}
+        row = {"step": step + 1, "loss": sum(terms.values()).item()}
+        row |= {term: value.item() for term, value in terms.items()}
         if not math.isfinite(row["loss"]):
             raise ExpungeError(f"Unlearning diverged at step {step + 1}; lower its learning_rate.")
         curve.append(row)
@@ -147,7 +150,7 @@ def _batch(
         Side(torch.from_numpy(positions), images[rows], texts[rows], parent_images[rows], parent_texts[rows])
         for positions, rows in ((forget, slice(0, len(forget))), (retain, slice(len(forget), None)))
     ]
-    return Batch(*sides)
+    return Batch(*sides, step, step / params.steps)
 
 
 def _round_robin(count: int, size: int, step: int, seed: int) -> np.ndarray:

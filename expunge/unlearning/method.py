@@ -1,7 +1,11 @@
-"""The base of all methods: what a method may override, and the batches that the loop hands to it."""
+"""The base of all methods: what a method may override, and the batches that the loop hands to it.
+
+Two kinds: a `Descent` is its losses, and the loop descends them; an `Edit` changes the weights in one go.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -41,23 +45,49 @@ class Side:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step sees."""
+    """What one step sees.
+
+    Attributes:
+        step: number of the step, from 0.
+        progress: share of the steps that are done, in [0, 1).
+    """
 
     forget: Side
     retain: Side
+    step: int
+    progress: float
 
 
 class Method(Generic[P]):
-    """A method is its `losses`; everything else is the loop's."""
+    """What every method is given."""
 
     def __init__(self, params: P, task: Task, teacher: Teacher) -> None:
         self.params = params
         self.task = task
         self.teacher = teacher
 
+
+class Edit(Method[P]):
+    """A method that needs no loop: a closed form, a pruning, one gradient and a line search."""
+
+    def apply(self) -> list[dict[str, float]]:
+        """Change `self.task.clip` in place; returns the curve, one row a step of whatever it does."""
+        raise NotImplementedError
+
+
+class Descent(Method[P]):
+    """A method that is its losses; the loop does the rest."""
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The weighted terms of the loss for one batch, by name; the loop minimises their sum."""
-        raise TypeError(f"{type(self).__name__} defines no losses")
+        raise NotImplementedError
+
+    def backward(self, terms: dict[str, Tensor], trained: Sequence[nn.Parameter]) -> None:
+        """Leave the step's gradient in `trained`; by default that of the sum of the terms."""
+        sum(terms.values()).backward()
+
+    def finish(self) -> None:
+        """Called once after the last step, with the final weights in `self.task.clip`."""
 
     def retention(self, side: Side) -> Tensor:
         """InfoNCE on retained pairs."""

@@ -11,6 +11,20 @@ from expunge.config import Block
 Weight = Annotated[float, Field(ge=0)]
 
 
+class WeightsParams(Block):
+    """Which weights a method may change, whatever its loss.
+
+    `last_blocks` are the last `blocks` blocks of both towers with what follows them; `projections` only the last
+    linear maps into the joint space; `lora` learns low-rank updates of all matrices and merges them at the end.
+    `saliency` keeps, of the chosen weights, the share with the largest gradient of the forget pairs' loss (SalUn).
+    """
+
+    choice: Literal["all", "image", "text", "last_blocks", "projections", "lora"] = "all"
+    blocks: Annotated[int, Field(ge=1)] = 1
+    rank: Annotated[int, Field(ge=1)] = 8
+    saliency: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
 class LoopParams(Block):
     """What the loop needs, whatever the method."""
 
@@ -19,6 +33,7 @@ class LoopParams(Block):
     forget_batch: Annotated[int, Field(ge=1)] = 64
     retain_batch: Annotated[int, Field(ge=2)] = 128
     neighbour_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    weights: WeightsParams = WeightsParams()
 
 
 class ClipEraseParams(LoopParams):
