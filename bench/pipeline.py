@@ -7,8 +7,6 @@ else running.
 
 from __future__ import annotations
 
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -16,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+from bench.machine import machine
 from expunge.config import load_params
 from expunge.files import read_json, write_json
 from expunge.paths import BASE, Paths
@@ -36,12 +35,7 @@ def main() -> None:
     paths = Paths()
     results = {
         "command": "make demo && make bench",
-        "machine": {
-            "system": platform.platform(),
-            "cores": os.cpu_count(),
-            "processor": _processor(),
-            "python": platform.python_version(),
-        },
+        "machine": machine(),
         "seed": load_params(paths.params).seed,
         "steps": {name: _steps(paths, name) for name in chain(paths)},
         "seconds": {label: _median_seconds(command) for label, command in COMMANDS.items()},
@@ -73,13 +67,6 @@ def _median_seconds(command: list[str]) -> float:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         seconds.append(time.perf_counter() - start)
     return round(statistics.median(seconds), 2)
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or sys.platform
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 Each step draws forget and retain pairs, runs both through the model in one batch and minimises the method's terms.
 The model stays in evaluation mode: a batch full of forget samples and their neighbours would otherwise move the
 running statistics of BatchNorm and wreck retention. The temperature is frozen for the same reason. Adam without
-weight decay: decay would also move weights that the loss does not touch.
+weight decay: decay would also move weights that the loss does not touch. A tower of which no weight is trained gives
+what it gave before, so it is not run again.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from expunge.unlearning import registry
 from expunge.unlearning.method import Batch, Descent, Edit, Side
 from expunge.unlearning.parameters import LoopParams
 from expunge.unlearning.task import Task, Teacher
-from expunge.unlearning.weights import trained_weights
+from expunge.unlearning.weights import learns_images, learns_texts, trained_weights
 
 CHECKPOINT_STEPS = 50
 
@@ -140,12 +141,15 @@ def _batch(
             _sample(np.flatnonzero(~task.is_neighbour), params.retain_batch - neighbours, draw),
         ]
     )
-    pixels = torch.cat([task.forget.images(forget), task.retain.images(retain)])
     captions = [draw_caption(task.forget, position, task.training, draw) for position in forget]
     captions += [draw_caption(task.retain, position, task.training, draw) for position in retain]
-    images, texts = task.clip.encode_pixels(pixels), task.clip.encode_tokens(tokenize(captions))
-    parent_images = torch.cat([teacher.forget_images[forget], teacher.retain_images[retain]]).to(images.device)
-    parent_texts = teacher.texts(captions).to(images.device)
+    parent_images = torch.cat([teacher.forget_images[forget], teacher.retain_images[retain]]).to(task.clip.device)
+    parent_texts = teacher.texts(captions).to(task.clip.device)
+    images, texts = parent_images, parent_texts
+    if learns_images(task.clip.model):
+        images = task.clip.encode_pixels(torch.cat([task.forget.images(forget), task.retain.images(retain)]))
+    if learns_texts(task.clip.model):
+        texts = task.clip.encode_tokens(tokenize(captions))
     sides = [
         Side(torch.from_numpy(positions), images[rows], texts[rows], parent_images[rows], parent_texts[rows])
         for positions, rows in ((forget, slice(0, len(forget))), (retain, slice(len(forget), None)))

@@ -49,9 +49,9 @@ class CalibratedParams(LoopParams):
     """Weights of the calibrated variant."""
 
     retention_weight: Weight = 1.0
-    forgetting_weight: Weight = 10.0
+    forgetting_weight: Weight = 20.0
     consistency_weight: Weight = 3.0
-    anchor_weight: Weight = 20.0
+    anchor_weight: Weight = 60.0
 
 
 class GradDiffParams(LoopParams):

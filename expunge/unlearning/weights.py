@@ -13,6 +13,8 @@ from torch import nn
 from expunge.unlearning.method import Method
 from expunge.unlearning.parameters import WeightsParams
 
+TEMPERATURE = ("logit_scale", "logit_bias")
+
 
 @contextmanager
 def trained_weights(method: Method, params: WeightsParams) -> Iterator[list[nn.Parameter]]:
@@ -30,7 +32,7 @@ def trained_weights(method: Method, params: WeightsParams) -> Iterator[list[nn.P
 
 
 def _names(model: nn.Module, params: WeightsParams) -> set[str]:
-    names = {name for name, _ in model.named_parameters() if name not in ("logit_scale", "logit_bias")}
+    names = {name for name, _ in model.named_parameters() if name not in TEMPERATURE}
     image = {name for name in names if name.startswith("visual.")}
     match params.choice:
         case "image":
@@ -39,3 +41,17 @@ def _names(model: nn.Module, params: WeightsParams) -> set[str]:
             return names - image
         case _:
             return names
+
+
+def learns_images(model: nn.Module) -> bool:
+    """Whether any weight of the image tower is trained."""
+    return any(weight.requires_grad for name, weight in model.named_parameters() if name.startswith("visual."))
+
+
+def learns_texts(model: nn.Module) -> bool:
+    """Whether any weight of the text tower is trained."""
+    return any(
+        weight.requires_grad
+        for name, weight in model.named_parameters()
+        if not name.startswith("visual.") and name not in TEMPERATURE
+    )

@@ -1,0 +1,229 @@
+"""`make bench-forgetting`: methods × scenarios × seeds → bench/results/forgetting/SCENARIO/METHOD-SEED.json.
+
+One file a run, so a stopped benchmark goes on where it was; delete a file to repeat its run. `bench.forgetting.write`
+turns the files into docs/benchmark.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.forgetting.models import Workplace, workplace
+from bench.forgetting.scenarios import REPORTED, SCENARIOS, Scenario
+from bench.machine import machine
+from expunge.catalog import Catalog
+from expunge.clip import Clip
+from expunge.evaluation.gallery import view
+from expunge.evaluation.gate import judge
+from expunge.evaluation.measure import Measured, Sets, measure
+from expunge.files import read_json, write_json
+from expunge.pairs import Pairs, load_pairs
+from expunge.selection import RetainRow, choose_retain
+from expunge.unlearning import registry
+from expunge.unlearning.loop import unlearn
+from expunge.unlearning.task import Task
+
+RESULTS = Path("bench/results/forgetting")
+ORIGINAL, GOLD = "original", "gold"
+GROUPS = ("forget", "neighbours", "retain", "unguarded", "test")
+"""`unguarded` are trained pairs that stay and that no method is shown while it unlearns."""
+ROLES = ("neighbours", "random")
+RECALL, SIMILARITY = "image_to_text_r1", "pair_similarity"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One scenario under one seed, with everything that its runs share."""
+
+    place: Workplace
+    scenario: Scenario
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        return self.place.catalog(self.scenario)
+
+    @cached_property
+    def releases(self) -> list[set[str]]:
+        return self.scenario.forget_sets(self.catalog)
+
+    @cached_property
+    def forgotten(self) -> set[str]:
+        return set().union(*self.releases)
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        return load_pairs(self.catalog, self.base())
+
+    @cached_property
+    def original(self) -> Measured:
+        """The base model, measured on the scenario's sets."""
+        return self.measure(self.base())
+
+    @cached_property
+    def retrained(self) -> tuple[Measured, float]:
+        """The gold standard, and the seconds that its training took."""
+        model, seconds = self.place.model(self.catalog, self.forgotten)
+        return self.measure(model), seconds
+
+    @cached_property
+    def sets(self) -> Sets:
+        """Rows to report on, chosen as the steps `select` and `evaluate` do, for all releases together."""
+        metadata = self.catalog.metadata
+        splits, concepts = (np.array(metadata[name].to_pylist()) for name in ("split", "concept"))
+        trained = set(concepts[splits == "train"])
+        unseen = np.array([concept not in trained for concept in concepts])
+        test = np.flatnonzero(splits == "test")
+        retained = self.retained(self.base(), self.forgotten, set())
+        forget = self.rows(self.forgotten)
+        groups = {role: self.rows({row.sample_id for row in retained if row.role == role}) for role in ROLES}
+        groups = {"forget": forget, "neighbours": groups["neighbours"], "retain": groups["random"], "test": test}
+        told = np.concatenate([groups["forget"], groups["neighbours"], groups["retain"]])
+        groups["unguarded"] = np.setdiff1d(np.flatnonzero(splits == "train"), told)
+        return Sets(groups, members=forget, never_seen=test[unseen[test]])
+
+    def base(self) -> Clip:
+        """A fresh copy of the model that was trained on everything."""
+        return self.place.model(self.catalog, set())[0]
+
+    def rows(self, ids: set[str]) -> np.ndarray:
+        """Row numbers of samples in the catalog."""
+        return np.array(sorted(self.catalog.row_of[sample_id] for sample_id in ids), dtype=np.int64)
+
+    def retained(self, parent: Clip, forget: set[str], gone: set[str]) -> list[RetainRow]:
+        """The retain set of one release whose ancestors have forgotten `gone`."""
+        params, kept = self.place.params, [row for row, name in enumerate(self.catalog.ids) if name not in gone]
+        seen = view(parent, self.pairs, params.embed.batch_size)
+        return choose_retain(
+            [self.catalog.ids[row] for row in kept],
+            self.catalog.metadata["split"].take(kept).to_pylist(),
+            seen.images[kept].numpy(),
+            seen.texts[kept].numpy(),
+            forget,
+            params.select.neighbours,
+            params.select.random,
+            params.seed,
+        )
+
+    def unlearn(self, method: str, values: dict[str, Any], releases: Sequence[set[str]]) -> tuple[Clip, dict[str, Any]]:
+        """Forget one set after the other; the model and what it cost, choosing retain sets left aside."""
+        model, gone, seconds, changed = self.base(), set(), 0.0, 0
+        for forget in releases:
+            retained = self.retained(model, forget, gone)
+            gone |= forget
+            start = time.perf_counter()
+            outcome = unlearn(self.task(model, forget, gone, retained), method, values)
+            seconds += time.perf_counter() - start
+            model, changed = outcome.clip, max(changed, outcome.parameters_changed)
+        return model, {"unlearn_seconds": round(seconds, 2), "parameters_changed": changed}
+
+    def task(self, model: Clip, forget: set[str], gone: set[str], retained: Sequence[RetainRow]) -> Task:
+        """The unlearning problem, as the step `unlearn` builds it."""
+        params = self.place.params
+        retain = load_pairs(self.catalog, model, {row.sample_id for row in retained})
+        neighbours = {row.sample_id for row in retained if row.role == "neighbours"}
+        return Task(
+            clip=model,
+            forget=load_pairs(self.catalog, model, forget),
+            retain=retain,
+            is_neighbour=np.array([sample_id in neighbours for sample_id in retain.ids]),
+            held_out=load_pairs(self.catalog, model, self.catalog.split_ids("calibration")),
+            retained_captions=self.catalog.captions(self.catalog.split_ids("train") - gone),
+            training=params.train,
+            from_scratch=lambda: (self.place.model(self.catalog, gone)[0], []),
+            compute=params.compute,
+            seed=params.seed,
+        )
+
+    def measure(self, model: Clip) -> Measured:
+        """All figures of a model on the scenario's sets."""
+        params = self.place.params
+        return measure(model, self.pairs, self.sets, params.evaluate, params.embed.batch_size)
+
+    def verdict(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Gate and diagnosis of a model against the gold standard."""
+        found = judge(self.place.params.gate, self.original.metrics, metrics, self.retrained[0].metrics, math.nan)
+        failed = [check["name"] for check in found["gate"]["checks"] if not check["passed"]]
+        return {"diagnosis": found["diagnosis"], "failed": failed}
+
+
+def run(bench: Bench, method: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Unlearn by `method` and compare with the gold standard."""
+    model, cost = bench.unlearn(method, values, bench.releases)
+    metrics = bench.measure(model).metrics
+    gold, seconds = bench.retrained
+    return {
+        "values": values,
+        "cost": cost | {"retrain_seconds": seconds},
+        "metrics": metrics,
+        "distance": distance(metrics, gold.metrics),
+        **bench.verdict(metrics),
+    }
+
+
+def distance(metrics: dict[str, Any], gold: dict[str, Any]) -> dict[str, float]:
+    """Absolute distance to the gold standard in each figure that is reported, in its own unit.
+
+    `average_gap` is the mean over recall on forget, retain and test and the membership attack, in percentage points.
+    """
+    recall = {name: abs(metrics[name][RECALL] - gold[name][RECALL]) for name in GROUPS}
+    similarity = {name: abs(metrics[name][SIMILARITY] - gold[name][SIMILARITY]) for name in GROUPS}
+    membership = abs(metrics["mia_auc"] - gold["mia_auc"])
+    gap = 100 * float(np.mean([recall["forget"], recall["retain"], recall["test"], membership]))
+    named = {f"{group}_recall": value for group, value in recall.items()}
+    named |= {f"{group}_similarity": value for group, value in similarity.items()}
+    return named | {"mia_auc": membership, "average_gap": gap}
+
+
+def record(bench: Bench, name: str, content: dict[str, Any]) -> None:
+    """Keep one result."""
+    write_json(path(bench, name), {"machine": machine(), "seed": bench.place.params.seed, **rounded(content)})
+
+
+def path(bench: Bench, name: str) -> Path:
+    """Where the result of one run lies."""
+    return RESULTS / bench.scenario.name / f"{name}-{bench.place.params.seed}.json"
+
+
+def rounded(value: Any) -> Any:
+    """Figures in six significant digits."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def main() -> None:
+    """Run what has no result yet."""
+    methods = [name for name in registry.METHODS if name != "retrain"]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--scenarios", nargs="+", choices=SCENARIOS, default=[scenario.name for scenario in REPORTED])
+    parser.add_argument("--methods", nargs="+", choices=methods, default=methods)
+    options = parser.parse_args()
+    for seed in options.seeds:
+        place = workplace(seed)
+        for scenario in options.scenarios:
+            bench = Bench(place, SCENARIOS[scenario])
+            if not path(bench, GOLD).is_file():
+                gold, seconds = bench.retrained
+                record(bench, ORIGINAL, {"metrics": bench.original.metrics})
+                record(bench, GOLD, {"metrics": gold.metrics, "cost": {"retrain_seconds": seconds}})
+            for method in options.methods:
+                if not path(bench, method).is_file():
+                    values = registry.parameters(method, place.params.unlearn.methods[method])
+                    record(bench, method, run(bench, method, values.model_dump(mode="json")))
+                    found = read_json(path(bench, method))
+                    gap, cost = found["distance"]["average_gap"], found["cost"]["unlearn_seconds"]
+                    print(f"{scenario} {method} {seed}: gap {gap:.1f}, {found['diagnosis']}, {cost:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
