@@ -18,6 +18,8 @@ from expunge.unlearning.parameters import WeightsParams
 from expunge.unlearning.projections import projection_weights
 from expunge.unlearning.saliency import only_salient
 
+TEMPERATURE = ("logit_scale", "logit_bias")
+
 BLOCK = re.compile(r"(?:.*\.)?(?:resblocks|blocks|layers|layer\d?)\.\d+(?=\.)")
 """The path of the residual block that a weight belongs to, at the start of the weight's name."""
 
@@ -58,8 +60,22 @@ def is_image(name: str) -> bool:
     return name.startswith("visual.")
 
 
+def learns_images(model: nn.Module) -> bool:
+    """Whether any weight of the image tower is trained."""
+    return any(weight.requires_grad for name, weight in model.named_parameters() if is_image(name))
+
+
+def learns_texts(model: nn.Module) -> bool:
+    """Whether any weight of the text tower is trained."""
+    return any(
+        weight.requires_grad
+        for name, weight in model.named_parameters()
+        if not is_image(name) and name not in TEMPERATURE
+    )
+
+
 def _names(model: nn.Module, params: WeightsParams) -> list[str]:
-    names = [name for name, _ in model.named_parameters() if name not in ("logit_scale", "logit_bias")]
+    names = [name for name, _ in model.named_parameters() if name not in TEMPERATURE]
     towers = [[name for name in names if is_image(name)], [name for name in names if not is_image(name)]]
     match params.choice:
         case "all":
