@@ -81,10 +81,12 @@ def _descend(
     progress: Callable[[int, int, float], None] | None,
 ) -> list[dict[str, float]]:
     task.clip.model.eval()
-    with compact_vocabulary(task.clip, method.teacher.captions) as tokenize:
-        with trained_weights(method, params.weights) as trained:
-            curve = _steps(task, method, params, trained, tokenize, checkpoint, progress)
-        method.finish()
+    with (
+        compact_vocabulary(task.clip, method.teacher.captions) as tokenize,
+        trained_weights(method, params.weights, tokenize) as trained,
+    ):
+        curve = _steps(task, method, params, trained, tokenize, checkpoint, progress)
+    method.finish()
     return curve
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from expunge.config import Block
 
@@ -23,6 +23,12 @@ class WeightsParams(Block):
     blocks: Annotated[int, Field(ge=1)] = 1
     rank: Annotated[int, Field(ge=1)] = 8
     saliency: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    @model_validator(mode="after")
+    def _masks_are_for_weights(self) -> WeightsParams:
+        if self.choice == "lora" and self.saliency < 1:
+            raise ValueError("saliency masks single weights, and `lora` changes none; set saliency to 1")
+        return self
 
 
 class LoopParams(Block):
@@ -59,6 +65,64 @@ class GradDiffParams(LoopParams):
 
     retain_weight: Weight = 1.0
     forget_weight: Weight = 1.0
+
+
+class MultiDeleteParams(LoopParams):
+    """Weights of the three terms."""
+
+    decoupling_weight: Weight = 1.0
+    multimodal_weight: Weight = 1.0
+    unimodal_weight: Weight = 1.0
+
+
+class GsLoraParams(LoopParams):
+    """Weights of forgetting and of group sparsity; the forgotten pairs' loss is raised to `forgetting_bound` nats."""
+
+    weights: WeightsParams = WeightsParams(choice="lora")
+    forgetting_weight: Weight = 1.0
+    forgetting_bound: Annotated[float, Field(gt=0)] = 10.0
+    sparsity_weight: Weight = 0.0001
+
+    @field_validator("weights")
+    @classmethod
+    def _updates_are_low_rank(cls, weights: WeightsParams) -> WeightsParams:
+        if weights.choice != "lora":
+            raise ValueError("gs_lora changes low-rank updates only; set weights.choice to `lora`")
+        return weights
+
+
+class TaskVectorParams(LoopParams):
+    """How far to walk back from the model that was fine-tuned on the forget set."""
+
+    scale: Weight = 1.0
+
+
+class SlugParams(Block):
+    """The line search: it stops at `target_recall` of the forgotten pictures, after `evaluations` at most."""
+
+    batch: Annotated[int, Field(ge=2)] = 128
+    evaluations: Annotated[int, Field(ge=1)] = 10
+    target_recall: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class NullSpaceParams(Block):
+    """`retain_weight` 0 is the plain projection, which uses `energy`; above 0 retained texts count, with `ridge`."""
+
+    strength: Annotated[float, Field(gt=0, le=1)] = 1.0
+    retain_weight: Weight = 0.0
+    energy: Annotated[float, Field(gt=0, le=1)] = 0.9
+    ridge: Annotated[float, Field(gt=0)] = 1e-4
+
+
+class TextProjectionParams(Block):
+    """Weights of the three lengths, and the optimisation of the low-rank update."""
+
+    forgetting_weight: Weight = 1.2
+    retention_weight: Weight = 0.3
+    size_weight: Weight = 1.0
+    rank: Annotated[int, Field(ge=1)] = 5
+    steps: Annotated[int, Field(ge=1)] = 300
+    learning_rate: Annotated[float, Field(gt=0)] = 0.01
 
 
 class NoParams(Block):

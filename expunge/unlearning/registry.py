@@ -29,6 +29,13 @@ METHODS: dict[str, Entry] = {
     "cliperase_calibrated": Entry("cliperase_calibrated:CalibratedClipErase", p.CalibratedParams),
     "grad_diff": Entry("grad_diff:GradDiff", p.GradDiffParams),
     "finetune": Entry("finetune:FineTune", p.LoopParams),
+    "multidelete": Entry("multidelete:MultiDelete", p.MultiDeleteParams),
+    "munba": Entry("munba:Munba", p.LoopParams),
+    "gs_lora": Entry("gs_lora:GsLora", p.GsLoraParams),
+    "task_vector": Entry("task_vector:TaskVector", p.TaskVectorParams),
+    "slug": Entry("slug:Slug", p.SlugParams),
+    "null_space": Entry("null_space:NullSpace", p.NullSpaceParams),
+    "text_projection": Entry("text_projection:TextProjection", p.TextProjectionParams),
     "retrain": Entry(None, p.NoParams),
 }
 

@@ -5,47 +5,64 @@ The temperature is never among them: a batch full of forget samples and their ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from torch import nn
+from torch import Tensor, nn
 
+from expunge.errors import ExpungeError
+from expunge.unlearning.low_rank import low_rank_updates
 from expunge.unlearning.method import Method
 from expunge.unlearning.parameters import WeightsParams
+from expunge.unlearning.projections import projection_weights
+from expunge.unlearning.saliency import only_salient
 
 TEMPERATURE = ("logit_scale", "logit_bias")
 
+BLOCK = re.compile(r"(?:.*\.)?(?:resblocks|blocks|layers|layer\d?)\.\d+(?=\.)")
+"""The path of the residual block that a weight belongs to, at the start of the weight's name."""
+
 
 @contextmanager
-def trained_weights(method: Method, params: WeightsParams) -> Iterator[list[nn.Parameter]]:
-    """Inside the block only the chosen weights of the method's model ask for gradients; yields them."""
+def trained_weights(
+    method: Method, params: WeightsParams, tokenize: Callable[[Sequence[str]], Tensor]
+) -> Iterator[list[nn.Parameter]]:
+    """Inside the block only the chosen weights of the method's model ask for gradients; yields them.
+
+    Args:
+        tokenize: captions → token ids that the model knows at the moment.
+
+    Raises:
+        ExpungeError: the model has no weights of the chosen kind.
+    """
     model = method.task.clip.model
     asked = {name: weight.requires_grad for name, weight in model.named_parameters()}
-    chosen = _names(model, params)
+    chosen = {name for name in _names(model, params) if asked[name]}
+    low_rank = params.choice == "lora"
     for name, weight in model.named_parameters():
-        weight.requires_grad_(asked[name] and name in chosen)
+        weight.requires_grad_(name in chosen and not low_rank)
     try:
-        yield [weight for weight in model.parameters() if weight.requires_grad]
+        if low_rank:
+            with low_rank_updates(model, sorted(chosen), params.rank, method.task.seed) as factors:
+                yield factors
+        else:
+            trained = [weight for weight in model.parameters() if weight.requires_grad]
+            with only_salient(method, trained, params.saliency, tokenize):
+                yield trained
     finally:
         for name, weight in model.named_parameters():
             weight.requires_grad_(asked[name])
 
 
-def _names(model: nn.Module, params: WeightsParams) -> set[str]:
-    names = {name for name, _ in model.named_parameters() if name not in TEMPERATURE}
-    image = {name for name in names if name.startswith("visual.")}
-    match params.choice:
-        case "image":
-            return image
-        case "text":
-            return names - image
-        case _:
-            return names
+def is_image(name: str) -> bool:
+    """Whether a weight belongs to the image tower."""
+    return name.startswith("visual.")
 
 
 def learns_images(model: nn.Module) -> bool:
     """Whether any weight of the image tower is trained."""
-    return any(weight.requires_grad for name, weight in model.named_parameters() if name.startswith("visual."))
+    return any(weight.requires_grad for name, weight in model.named_parameters() if is_image(name))
 
 
 def learns_texts(model: nn.Module) -> bool:
@@ -53,5 +70,37 @@ def learns_texts(model: nn.Module) -> bool:
     return any(
         weight.requires_grad
         for name, weight in model.named_parameters()
-        if not name.startswith("visual.") and name not in TEMPERATURE
+        if not is_image(name) and name not in TEMPERATURE
     )
+
+
+def _names(model: nn.Module, params: WeightsParams) -> list[str]:
+    names = [name for name, _ in model.named_parameters() if name not in TEMPERATURE]
+    towers = [[name for name in names if is_image(name)], [name for name in names if not is_image(name)]]
+    match params.choice:
+        case "all":
+            return names
+        case "image":
+            return towers[0]
+        case "text":
+            return towers[1]
+        case "projections":
+            return projection_weights(model)
+        case "last_blocks":
+            return [*_end_of(towers[0], params.blocks), *_end_of(towers[1], params.blocks), *projection_weights(model)]
+        case "lora":
+            matrices = {name for name, weight in model.named_parameters() if weight.ndim == 2}
+            return [name for name in names if name in matrices and "embedding" not in name]
+
+
+def _end_of(tower: Sequence[str], count: int) -> list[str]:
+    """The weights of the last `count` blocks of a tower and those listed behind them.
+
+    Towers list their modules in the order of the forward pass; only open_clip's text tower has its token embedding
+    behind its blocks.
+    """
+    blocks = list(dict.fromkeys(found[0] for name in tower if (found := BLOCK.match(name))))
+    if not blocks:
+        raise ExpungeError("A tower of this model has no blocks to choose the last of; set `weights.choice` to `all`.")
+    first = next(place for place, name in enumerate(tower) if name.startswith(f"{blocks[-count:][0]}."))
+    return [name for name in tower[first:] if "token_embedding" not in name]

@@ -1,0 +1,80 @@
+"""The last linear maps into the joint space, one a tower, wherever an architecture keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from operator import attrgetter
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from expunge.errors import ExpungeError
+
+Tower = Literal["image", "text"]
+
+_PLACES: dict[Tower, tuple[str, ...]] = {
+    # ViT; open_clip's ResNets; timm.
+    "image": ("visual.proj", "visual.attnpool.c_proj", "visual.head.proj"),
+    # OpenAI's layout; towers of their own; Hugging Face.
+    "text": ("text_projection", "text.text_projection", "text.proj"),
+}
+
+
+def final_projection(model: nn.Module, tower: Tower) -> tuple[str, nn.Parameter | nn.Linear]:
+    """Path and value of a tower's projection: a matrix [width, D] that features multiply from the left, or a layer.
+
+    Raises:
+        ExpungeError: there is none.
+    """
+    for place in _PLACES[tower]:
+        try:
+            found = attrgetter(place)(model)
+        except AttributeError:
+            continue
+        if isinstance(found, nn.Parameter | nn.Linear):
+            return place, found
+    raise ExpungeError(f"The {tower} tower of this model does not end in a linear projection; choose another method.")
+
+
+def projection_weights(model: nn.Module) -> list[str]:
+    """Names of the weights of both projections."""
+    names = []
+    for tower in _PLACES:
+        place, found = final_projection(model, tower)
+        inside = (
+            [f"{place}.{name}" for name, _ in found.named_parameters()] if isinstance(found, nn.Linear) else [place]
+        )
+        names += inside
+    return names
+
+
+@torch.no_grad()
+def transform_output(projection: nn.Parameter | nn.Linear, matrix: Tensor) -> None:
+    """Make a projection return `matrix @ e` (matrix [D, D]) where it returned e [D]."""
+    matrix = matrix.to(next(projection.parameters()) if isinstance(projection, nn.Linear) else projection)
+    if isinstance(projection, nn.Linear):
+        projection.weight.copy_(matrix @ projection.weight)
+        if projection.bias is not None:
+            projection.bias.copy_(matrix @ projection.bias)
+    else:
+        projection.copy_(projection @ matrix.T)
+
+
+@contextmanager
+def without_projection(model: nn.Module, tower: Tower) -> Iterator[None]:
+    """Inside the block the tower returns its features [B, width] as they are before the projection."""
+    place, found = final_projection(model, tower)
+    path, _, name = place.rpartition(".")
+    linear = isinstance(found, nn.Linear)
+    identity = torch.eye(found.in_features if linear else len(found)).to(found.weight if linear else found)
+    substitute: nn.Parameter | nn.Linear = nn.Parameter(identity)
+    if linear:
+        substitute = nn.Linear(len(identity), len(identity), bias=False)
+        substitute.weight = nn.Parameter(identity)
+    setattr(model.get_submodule(path), name, substitute)
+    try:
+        yield
+    finally:
+        setattr(model.get_submodule(path), name, found)

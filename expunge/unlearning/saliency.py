@@ -1,0 +1,65 @@
+"""SalUn's mask (Fan et al., ICLR 2024, arXiv 2310.12508): change only the weights that matter to the forget set.
+
+    m = 1[ |∇ L_f(θ°)| is among the largest share of all ]
+
+L_f is the contrastive loss of the forgotten pairs with the retained ones as further negatives, at the parent's weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from expunge.clip import autocast
+from expunge.training import draw_caption
+from expunge.unlearning.method import Method
+
+
+@contextmanager
+def only_salient(
+    method: Method, trained: Sequence[nn.Parameter], share: float, tokenize: Callable[[Sequence[str]], Tensor]
+) -> Iterator[None]:
+    """Inside the block all but the most salient `share` of the weights get zero gradients, so Adam leaves them be."""
+    hooks = []
+    if share < 1:
+        for weight, mask in zip(trained, _masks(_forget_gradients(method, trained, tokenize), share), strict=True):
+            hooks.append(weight.register_hook(lambda gradient, masked=~mask: gradient.masked_fill(masked, 0)))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _masks(gradients: Sequence[Tensor], share: float) -> list[Tensor]:
+    """Which entries are among the largest `share` of all in size, and not zero."""
+    sizes = torch.cat([gradient.abs().flatten() for gradient in gradients])
+    threshold = torch.topk(sizes, max(1, round(share * len(sizes))), sorted=False).values.min()
+    return [(gradient.abs() >= threshold) & (gradient != 0) for gradient in gradients]
+
+
+def _forget_gradients(
+    method: Method, trained: Sequence[nn.Parameter], tokenize: Callable[[Sequence[str]], Tensor]
+) -> list[Tensor]:
+    task, teacher = method.task, method.teacher
+    draw = np.random.default_rng(task.seed)
+    device, scale = task.clip.device, task.clip.model.logit_scale.exp().detach()
+    captions = [draw_caption(task.retain, position, task.training, draw) for position in range(len(task.retain))]
+    other_images, other_texts = teacher.retain_images.to(device), teacher.texts(captions).to(device)
+    gradients = [torch.zeros_like(weight) for weight in trained]
+    for positions in np.array_split(np.arange(len(task.forget)), -(-len(task.forget) // method.params.forget_batch)):
+        captions = [draw_caption(task.forget, position, task.training, draw) for position in positions]
+        with autocast(device, task.compute):
+            images = task.clip.encode_pixels(task.forget.images(positions))
+            texts = task.clip.encode_tokens(tokenize(captions))
+        right = torch.arange(len(positions), device=device)
+        loss = F.cross_entropy(scale * images @ torch.cat([texts, other_texts]).T, right, reduction="sum")
+        loss = loss + F.cross_entropy(scale * texts @ torch.cat([images, other_images]).T, right, reduction="sum")
+        found = torch.autograd.grad(loss, trained, allow_unused=True, materialize_grads=True)
+        gradients = [total + gradient for total, gradient in zip(gradients, found, strict=True)]
+    return gradients
