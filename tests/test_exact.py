@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from expunge import clip
 from expunge.catalog import Catalog
 from expunge.config import Params
 from expunge.errors import ExpungeError
@@ -21,7 +21,7 @@ from models import TINY
 from project import tiny_params
 from samples import make_catalog
 
-SHARDING = ShardedParams(shards=2, slices=3, rank=2, epochs=6, learning_rate=0.01)
+SHARDING = ShardedParams(shards=2, slices=2, rank=4, epochs=20, learning_rate=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_a_probe_refuses_rows_that_it_does_not_hold(rows: tuple[np.ndarray, list
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
-    return make_catalog(tmp_path_factory.mktemp("catalog"), 96, 64)
+    return make_catalog(tmp_path_factory.mktemp("catalog"), 72, 64)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def params() -> Params:
         seed=0,
         compute={"device": "cpu", "precision": "fp32"},
         model=TINY.model_dump(exclude_none=True),
-        train={"epochs": 6, "batch_size": 8, "learning_rate": 0.003, "templates": ["{caption}"], "variant_share": 1.0},
+        train={"epochs": 20, "batch_size": 8, "learning_rate": 0.003, "templates": ["{caption}"], "variant_share": 1.0},
     )
     return Params.model_validate(raw)
 
@@ -82,9 +82,18 @@ def public(corpus: Catalog) -> set[str]:
     return sharded.public_share(corpus.split_ids("train"), 0.3)
 
 
+@pytest.fixture(scope="module")
+def trained(corpus: Catalog, params: Params, public: set[str], tmp_path_factory: pytest.TempPathFactory) -> ShardedClip:
+    return sharded.train(corpus, params, SHARDING, public, tmp_path_factory.mktemp("checkpoints"))
+
+
 @pytest.fixture
-def ensemble(corpus: Catalog, params: Params, public: set[str], tmp_path: Path) -> ShardedClip:
-    return sharded.train(corpus, params, SHARDING, public, tmp_path)
+def ensemble(trained: ShardedClip) -> ShardedClip:
+    """One for each test to change; a full copy would train or copy what no deletion touches."""
+    mine = copy.copy(trained)
+    mine.adapters = [list(adapters) for adapters in trained.adapters]
+    mine._answering = list(trained._answering)
+    return mine
 
 
 def in_slice(ensemble: ShardedClip, place: tuple[int, int]) -> list[str]:
@@ -94,64 +103,47 @@ def in_slice(ensemble: ShardedClip, place: tuple[int, int]) -> list[str]:
 def test_deleting_gives_the_bits_of_a_model_that_never_saw_the_samples(
     corpus: Catalog, params: Params, public: set[str], ensemble: ShardedClip, tmp_path: Path
 ) -> None:
-    gone = set(in_slice(ensemble, (1, 1))[:2]) | set(in_slice(ensemble, (0, 2))[:1])
-    before = ensemble.adapters[0][:2] + ensemble.adapters[1][:1]
-    with_them = view(ensemble, load_pairs(corpus, ensemble.backbone), 64)
+    gone = set(in_slice(ensemble, (0, 1))[:1]) | set(in_slice(ensemble, (1, 0))[:2])
+    pairs = load_pairs(corpus, ensemble.backbone)
+    before, with_them = ensemble.adapters[0][0], view(ensemble, pairs, 64)
     deletion = ensemble.delete(gone)
-    assert deletion.touched == [(0, 2), (1, 1)]
-    assert deletion.retrained == [(0, 2), (1, 1), (1, 2)]
+    assert deletion.touched == [(0, 1), (1, 0)]
+    assert deletion.retrained == [(0, 1), (1, 0), (1, 1)]
     assert deletion.seconds > 0
-    untouched = ensemble.adapters[0][:2] + ensemble.adapters[1][:1]
-    assert all(after is earlier for after, earlier in zip(untouched, before, strict=True))
+    assert ensemble.adapters[0][0] is before
 
     never = sharded.train(corpus, params, SHARDING, public, tmp_path, without=gone)
-    pairs = load_pairs(corpus, never.backbone)
     found, expected = view(ensemble, pairs, 64), view(never, pairs, 64)
     assert torch.equal(found.images, expected.images)
     assert torch.equal(found.texts, expected.texts)
     assert not torch.equal(found.images, with_them.images)
+    for name, value in never.model.state_dict().items():
+        assert torch.equal(ensemble.model.state_dict()[name], value), name
 
 
-def test_dropping_is_enough_to_forget_and_training_again_can_wait(
+def test_dropping_is_enough_to_forget_and_training_again_can_wait(corpus: Catalog, ensemble: ShardedClip) -> None:
+    kept = ensemble.adapters[1]
+    assert ensemble.drop(set(in_slice(ensemble, (0, 0))[:1])) == [(0, 0)]
+    assert ensemble.adapters == [[], kept]
+    texts = load_pairs(corpus, ensemble.backbone, ensemble.private).canonical()
+    bare, shard = ensemble.backbone.encode_texts(texts), ensemble._answering[1].encode_texts(texts)
+    expected = torch.nn.functional.normalize(bare + shard, dim=1)
+    assert torch.allclose(ensemble.encode_texts(texts), expected, atol=1e-6)
+
+
+def test_adapters_learn_what_the_backbone_does_not_know(
     corpus: Catalog, params: Params, public: set[str], ensemble: ShardedClip
 ) -> None:
-    gone = set(in_slice(ensemble, (0, 0))[:1])
-    kept = ensemble.adapters[1]
-    assert ensemble.drop(gone) == [(0, 0)]
-    assert ensemble.adapters == [[], kept]
-    pairs = load_pairs(corpus, ensemble.backbone)
-    fresh = ShardedClip(corpus, ensemble.backbone, params, SHARDING, public)
-    alone = fresh.encode_images(pairs.images(range(4)))
-    assert torch.equal(ensemble._answering[0].encode_images(pairs.images(range(4))), ensemble.backbone.encode_images(pairs.images(range(4))))
-    assert torch.allclose(alone, ensemble.backbone.encode_images(pairs.images(range(4))), atol=1e-6)
-    assert ensemble.complete() == [(0, 0), (0, 1), (0, 2)]
-
-
-def test_adapters_learn_and_leave_the_backbone_alone(
-    corpus: Catalog, params: Params, public: set[str], ensemble: ShardedClip, tmp_path: Path
-) -> None:
-    alone = ShardedClip(corpus, ensemble.backbone, params, SHARDING, public)
     pairs = load_pairs(corpus, ensemble.backbone, ensemble.private)
-    assert view(ensemble, pairs, 64).similarities.mean() > view(alone, pairs, 64).similarities.mean() + 0.02
-    assert match(view(ensemble, pairs, 64)).loss.mean() < match(view(alone, pairs, 64)).loss.mean()
-    again = sharded.train(corpus, params, SHARDING, public, tmp_path)
-    for name, value in again.model.state_dict().items():
-        assert torch.equal(ensemble.model.state_dict()[name], value), name
-    norms = view(ensemble, pairs, 64).images.norm(dim=1)
-    assert torch.allclose(norms, torch.ones_like(norms), atol=1e-5)
+    alone = ShardedClip(corpus, ensemble.backbone, params, SHARDING, public)
+    assert match(view(ensemble, pairs, 64)).loss.mean() < match(view(alone, pairs, 64)).loss.mean() - 0.1
 
 
 def test_public_samples_cannot_be_deleted_and_unknown_ones_change_nothing(
     ensemble: ShardedClip, public: set[str]
 ) -> None:
+    before = [list(adapters) for adapters in ensemble.adapters]
     with pytest.raises(ExpungeError, match="1 of 1 samples to delete are public"):
         ensemble.delete({min(public)})
-    before = [list(adapters) for adapters in ensemble.adapters]
     assert ensemble.delete({"sample:9999"}).retrained == []
     assert ensemble.adapters == before
-
-
-def test_a_sample_has_one_place_whatever_else_is_deleted(corpus: Catalog, ensemble: ShardedClip) -> None:
-    places = {sample_id: ensemble.place(sample_id) for sample_id in ensemble.private}
-    assert set(places.values()) == {(shard, slice_) for shard in range(2) for slice_ in range(3)}
-    assert clip.create(TINY, 0).embed_dim == ensemble.encode_texts(["a"]).shape[1]

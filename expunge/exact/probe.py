@@ -1,16 +1,16 @@
-"""A linear probe that forgets exactly, after ACU (Zhuang et al. 2025, arXiv 2505.12239): a ridge classifier in closed form.
+"""A linear probe that forgets exactly: a ridge classifier in closed form, after ACU (arXiv 2505.12239, 2025).
 
 On frozen image embeddings X [N, D] and one-hot classes Y [N, C]
 
     W = R Xᵀ Y,  R = (Xᵀ X + λI)⁻¹
 
-To forget the rows X_f, Y_f, R is down-dated by the Woodbury identity and W follows (recursive least squares; derived here,
-since the paper was known from its abstract only):
+To forget the rows X_f, Y_f, R is down-dated by the Woodbury identity and W follows (recursive least squares; derived
+here, since the paper was known from its abstract only):
 
     R′ = R + R X_fᵀ (I − X_f R X_fᵀ)⁻¹ X_f R,   W′ = W − R′ X_fᵀ (Y_f − X_f W)
 
-which is the probe fitted without these rows, at a cost that depends on their number and on D, not on N. Exact means exact for
-the probe: a backbone that was trained on the forgotten pictures still holds them.
+which is the probe fitted without these rows, at a cost that depends on their number and on D, not on N. Exact means
+exact for the probe: a backbone that was trained on the forgotten pictures still holds them.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Probe:
         return Probe(self.classes, self.weights - inverse @ (x.T @ error), inverse)
 
     def forget_class(self, embeddings: np.ndarray, name: str) -> Probe:
-        """The probe without class `name`, all of whose fitted rows [F, D] are given: it cannot be predicted any more."""
+        """The probe without class `name`, all of whose fitted rows [F, D] are given; it is never predicted again."""
         left = self.forget(embeddings, [name] * len(embeddings))
         kept = [column for column, found in enumerate(left.classes) if found != name]
         return Probe(tuple(left.classes[column] for column in kept), left.weights[:, kept], left.inverse)

@@ -1,20 +1,21 @@
 """Exact unlearning by sharded training of adapters, after SISA (Bourtoule et al. 2021, arXiv 1912.03817) and S3T
 (Chowdhury et al. 2024, arXiv 2406.16257).
 
-The backbone is trained on public samples only: those that no request may ever touch. Every other training sample belongs
-to one slice of one shard, by a hash of its id, so that deleting one moves no other. A shard trains one low-rank adapter a
-slice, one after the other, each on its slice alone and on top of the earlier ones (Hu et al. 2021, arXiv 2106.09685):
+The backbone is trained on public samples only: those that no request may ever touch. Every other training sample
+belongs to one slice of one shard, by a hash of its id, so that deleting one moves no other. A shard trains one
+low-rank adapter a slice, one after the other, each on its slice alone and on top of the earlier ones (Hu et al. 2021,
+arXiv 2106.09685):
 
     W_s = W + Σ_l B_sl A_sl
 
-The model answers with the mean of the shards' embeddings, scaled back to unit length. To delete samples, the adapters of
-the touched slices and of those after them in their shards are dropped, which is exact already, and trained again. All
-draws of a slice come from (seed, shard, slice) and from what is left in it, so the result has the same bits as a model
-that never saw the samples.
+The model answers with the mean of the shards' embeddings, scaled back to unit length. To delete samples, the adapters
+of the touched slices and of those after them in their shards are dropped, which is exact already, and trained again.
+All draws of a slice come from (seed, shard, slice) and from what is left in it, so the result has the same bits as a
+model that never saw the samples.
 
-Adapters sit on all matrices and kernels but embedding tables; gains, biases, the running statistics of BatchNorm and the
-temperature are the backbone's. The papers keep copies of earlier states and several orders of the slices to retrain less;
-here the slices have one order.
+Adapters sit on all matrices and kernels but embedding tables; gains, biases, the running statistics of BatchNorm and
+the temperature are the backbone's. The papers keep copies of earlier states and several orders of the slices to
+retrain less; here the slices have one order.
 """
 
 from __future__ import annotations

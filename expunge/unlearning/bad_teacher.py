@@ -2,9 +2,10 @@
 
     L = α · KL(T_good ‖ S) on retained pairs + γ · KL(T_bad ‖ S) on forgotten ones
 
-The class distribution of the original is the in-batch image↔text matching distribution here. T_good is the parent; T_bad
-has the parent's architecture and random weights, so that its matching is close to uniform. It sees forgotten pairs under
-their canonical captions, whatever wording the step drew: to a model that knows no word all wordings are alike.
+The class distribution of the original is the in-batch image↔text matching distribution here. T_good is the parent;
+T_bad has the parent's architecture and random weights, so that its matching is close to uniform. It sees forgotten
+pairs under their canonical captions, whatever wording the step drew: to a model that knows no word all wordings are
+alike.
 """
 
 from __future__ import annotations

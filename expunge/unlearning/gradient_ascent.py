@@ -2,8 +2,8 @@
 
     L = −L_CLIP(forget)
 
-The class distribution of the original is the in-batch image↔text matching distribution here. Nothing holds the retained
-pairs, so the learning rate and the number of steps are all that limits the damage.
+The class distribution of the original is the in-batch image↔text matching distribution here. Nothing holds the
+retained pairs, so the learning rate and the number of steps are all that limits the damage.
 """
 
 from __future__ import annotations

@@ -1,17 +1,18 @@
 """Label-agnostic forgetting (LAF; Shen et al., ICLR 2024, arXiv 2404.00506): forget by the shape of the features alone.
 
-Two small variational autoencoders learn what the parent's features of retained and of forgotten pairs look like, h and
-h_f. The features e of a pair are its two embeddings side by side, e° are the parent's. Then
+Two small variational autoencoders learn what the parent's features of retained and of forgotten pairs look like, h
+and h_f. The features e of a pair are its two embeddings side by side, e° are the parent's. Then
 
     extraction  L_UE = mean_r ‖e_r − h(e_r)‖² − mean_f ‖e_f − h_f(e_f)‖²
     alignment   L_RA = −mean_r log( exp(e_r · e°_r / τ) / (exp(e_r · e°_r / τ) + Σ_f exp(e_r · e°_f / τ)) )
 
-so retained features stay in their distribution, forgotten ones leave theirs, and retained features stay nearer to where
-they were than to where the forgotten ones were. No label enters; for CLIP that means no in-batch image↔text matching
-distribution, which is what takes the place of the class distribution in the other methods.
+so retained features stay in their distribution, forgotten ones leave theirs, and retained features stay nearer to
+where they were than to where the forgotten ones were. No label enters; for CLIP that means no in-batch image↔text
+matching distribution, which is what takes the place of the class distribution in the other methods.
 
-The paper's text was not at hand: the terms and their order are sure, their exact distances, signs and weights are not.
-The published method minimises the two losses in alternating epochs; here they are summed, as every method's terms are.
+The paper's text was not at hand: the terms and their order are sure, their exact distances, signs and weights are
+not. The published method minimises the two losses in alternating epochs; here they are summed, as every method's
+terms are.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from expunge.unlearning.task import Task, Teacher
 FIT_STEPS = 200
 FIT_RATE = 2e-3
 KL_WEIGHT = 1e-3
-"""Features are unit vectors: with the textbook's weight of 1 the code would be empty and every reconstruction the mean."""
+"""Features are unit vectors: with the textbook's weight of 1 the code would be empty, every reconstruction the mean."""
 
 
 class LabelAgnostic(Descent[LabelAgnosticParams]):

@@ -2,10 +2,10 @@
 
     L = α · L_CLIP(retain) + γ · mean_n −(2/β) · log σ(−β · log(p_n / p°_n))
 
-p_n is the probability that the model gives to the right partner of forgotten pair n, p°_n the parent's. The gradient is
-that of ascent where p_n is still near p°_n and fades as it falls, at a pace set by β. What a language model's likelihood
-is in the original is the in-batch image↔text matching distribution here, both directions, with forgotten and retained
-pairs as candidates.
+p_n is the probability that the model gives to the right partner of forgotten pair n, p°_n the parent's. The gradient
+is that of ascent where p_n is still near p°_n and fades as it falls, at a pace set by β. What a language model's
+likelihood is in the original is the in-batch image↔text matching distribution here, both directions, with forgotten
+and retained pairs as candidates.
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@
     max phases:  L = −KL(T ‖ S) on forgotten pairs
     min phases:  L = γ · L_CLIP(retain) + α · KL(T ‖ S) on retained pairs
 
-The class distribution of the original is the in-batch image↔text matching distribution here, softened by a temperature.
-The phases take turns in the first part of the run, where the original alternates epochs; the rest is min phases only,
-which repairs what the max phases broke. The rewinding of SCRUB+R is left out: it needs a look at the forget set's error.
+The class distribution of the original is the in-batch image↔text matching distribution here, softened by a
+temperature. The phases take turns in the first part of the run, where the original alternates epochs; the rest is min
+phases only, which repairs what the max phases broke. The rewinding of SCRUB+R is left out: it needs a look at the
+forget set's error.
 """
 
 from __future__ import annotations

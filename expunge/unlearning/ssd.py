@@ -4,9 +4,9 @@
     θ ← θ · min(λ · F_D / F_f, 1)   where F_f > α · F_D
 
 One pass over the pairs, no descent. F_D is of all training data in the original, of the retain set here. The class
-distribution of the original is the image↔text matching distribution of the parent over all captions and pictures of the
-task: each pair is one example with a gradient of its own, so no batch size enters, and one forgotten pair is enough. The
-temperature and the running statistics of BatchNorm stay as they are.
+distribution of the original is the image↔text matching distribution of the parent over all captions and pictures of
+the task: each pair is one example with a gradient of its own, so no batch size enters, and one forgotten pair is
+enough. The temperature and the running statistics of BatchNorm stay as they are.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Ssd(Edit[SsdParams]):
     def _fisher(
         self, weights: dict[str, Tensor], pairs: Pairs, tokens: Tensor, images: Tensor, texts: Tensor, first: int
     ) -> tuple[dict[str, Tensor], float]:
-        """Mean squared gradient of each weight and the mean loss over `pairs`, whose rows of the others start at `first`."""
+        """Mean squared gradient of each weight and mean loss over `pairs`, the rows from `first` on of the others."""
         clip = self.task.clip
         squares = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         total = 0.0
@@ -54,11 +54,13 @@ class Ssd(Edit[SsdParams]):
         for position in range(len(pairs)):
             row = torch.tensor([first + position], device=clip.device)
             image, text = clip.encode_pixels(pairs.images([position])), clip.encode_tokens(tokens[row.cpu()])
-            loss = F.cross_entropy(self._matching(image, texts), row) + F.cross_entropy(self._matching(text, images), row)
-            gradients = torch.autograd.grad(loss / 2, list(weights.values()))
+            by_image = F.cross_entropy(self._matching(image, texts), row)
+            by_text = F.cross_entropy(self._matching(text, images), row)
+            loss = (by_image + by_text) / 2
+            gradients = torch.autograd.grad(loss, list(weights.values()))
             for square, gradient in zip(squares.values(), gradients, strict=True):
                 square.addcmul_(gradient, gradient, value=1 / len(pairs))
-            total += loss.item() / 2 / len(pairs)
+            total += loss.item() / len(pairs)
         return squares, total
 
     def _matching(self, queries: Tensor, targets: Tensor) -> Tensor:
