@@ -104,7 +104,7 @@ class ScrubParams(LoopParams):
 class NpoParams(LoopParams):
     """A larger `beta` lets go of a pair sooner; towards 0 it is gradient ascent."""
 
-    beta: Annotated[float, Field(gt=0)] = 0.1
+    beta: Annotated[float, Field(gt=0)] = 1.0
     retain_weight: Weight = 1.0
     forget_weight: Weight = 1.0
 
