@@ -92,7 +92,7 @@ def ensemble(trained: ShardedClip) -> ShardedClip:
     """One for each test to change; a full copy would train or copy what no deletion touches."""
     mine = copy.copy(trained)
     mine.adapters = [list(adapters) for adapters in trained.adapters]
-    mine._answering = list(trained._answering)
+    mine.shards = list(trained.shards)
     return mine
 
 
@@ -126,7 +126,7 @@ def test_dropping_is_enough_to_forget_and_training_again_can_wait(corpus: Catalo
     assert ensemble.drop(set(in_slice(ensemble, (0, 0))[:1])) == [(0, 0)]
     assert ensemble.adapters == [[], kept]
     texts = load_pairs(corpus, ensemble.backbone, ensemble.private).canonical()
-    bare, shard = ensemble.backbone.encode_texts(texts), ensemble._answering[1].encode_texts(texts)
+    bare, shard = ensemble.backbone.encode_texts(texts), ensemble.shards[1].encode_texts(texts)
     expected = torch.nn.functional.normalize(bare + shard, dim=1)
     assert torch.allclose(ensemble.encode_texts(texts), expected, atol=1e-6)
 

@@ -21,7 +21,7 @@ retrain less; here the slices have one order.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -97,7 +97,13 @@ def train(
 
 
 class ShardedClip:
-    """A backbone and the adapters of its shards; encodes as `Clip` does."""
+    """A backbone and the adapters of its shards; encodes as `Clip` does.
+
+    Attributes:
+        private: ids of the training samples that may still be deleted.
+        adapters: for each shard, one adapter a slice, in the order of the slices.
+        shards: for each shard, the backbone with its adapters merged.
+    """
 
     def __init__(
         self, catalog: Catalog, backbone: Clip, params: Params, sharding: ShardedParams, public: Set[str]
@@ -110,7 +116,7 @@ class ShardedClip:
         self.private = catalog.split_ids("train") - public
         self.adapters: list[list[Adapter]] = [[] for _ in range(sharding.shards)]
         self.backbone.model.eval().requires_grad_(False)
-        self._answering: list[Clip] = [backbone] * sharding.shards
+        self.shards: list[Clip] = [backbone] * sharding.shards
 
     @property
     def model(self) -> nn.Module:
@@ -119,11 +125,11 @@ class ShardedClip:
 
     def encode_images(self, pixels: Tensor, batch_size: int = 256) -> Tensor:
         """Unit image embeddings [N, D] (float32, CPU) of uint8 pixels [N, 3, H, W]."""
-        return _mean_direction([clip.encode_images(pixels, batch_size) for clip in self._answering])
+        return _mean_direction([clip.encode_images(pixels, batch_size) for clip in self.shards])
 
-    def encode_texts(self, texts: list[str], batch_size: int = 256) -> Tensor:
+    def encode_texts(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:
         """Unit text embeddings [N, D] (float32, CPU) of `texts`."""
-        return _mean_direction([clip.encode_texts(texts, batch_size) for clip in self._answering])
+        return _mean_direction([clip.encode_texts(texts, batch_size) for clip in self.shards])
 
     def place(self, sample_id: str) -> tuple[int, int]:
         """Shard and slice of a private sample."""
@@ -157,7 +163,7 @@ class ShardedClip:
         for shard, slice_ in touched:
             del self.adapters[shard][slice_:]
         for shard in {shard for shard, _ in touched}:
-            self._answering[shard] = self._merged(shard)
+            self.shards[shard] = self._merged(shard)
         return touched
 
     def complete(self) -> list[tuple[int, int]]:
@@ -167,8 +173,8 @@ class ShardedClip:
             for slice_ in range(len(adapters), self.sharding.slices):
                 ids = {sample_id for sample_id in self.private if self.place(sample_id) == (shard, slice_)}
                 pairs = load_pairs(self.catalog, self.backbone, ids)
-                adapters.append(self._train_slice(self._answering[shard], pairs, (self.params.seed, shard, slice_)))
-                self._answering[shard] = self._merged(shard)
+                adapters.append(self._train_slice(self.shards[shard], pairs, (self.params.seed, shard, slice_)))
+                self.shards[shard] = self._merged(shard)
                 trained.append((shard, slice_))
         return trained
 

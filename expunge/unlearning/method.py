@@ -66,6 +66,10 @@ class Method(Generic[P]):
         self.task = task
         self.teacher = teacher
 
+    def matching(self, images: Tensor, texts: Tensor) -> Tensor:
+        """Logits [B, C] of the matching distribution: cosines of unit embeddings over the frozen temperature."""
+        return self.task.clip.model.logit_scale.exp().detach() * images @ texts.T
+
 
 class Edit(Method[P]):
     """A method that needs no loop: a closed form, a pruning, one gradient and a line search."""
@@ -92,10 +96,6 @@ class Descent(Method[P]):
     def retention(self, side: Side) -> Tensor:
         """InfoNCE on retained pairs."""
         return contrastive_loss(side.images, side.texts, self.task.clip.model.logit_scale)
-
-    def matching(self, images: Tensor, texts: Tensor) -> Tensor:
-        """Logits [B, C] of the matching distribution: cosines of unit embeddings over the frozen temperature."""
-        return self.task.clip.model.logit_scale.exp().detach() * images @ texts.T
 
     def distillation(self, side: Side, temperature: float = 1.0) -> Tensor:
         """KL from the parent's in-batch matching distributions to the new ones, both softened by `temperature`."""

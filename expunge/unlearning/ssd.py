@@ -54,17 +54,14 @@ class Ssd(Edit[SsdParams]):
         for position in range(len(pairs)):
             row = torch.tensor([first + position], device=clip.device)
             image, text = clip.encode_pixels(pairs.images([position])), clip.encode_tokens(tokens[row.cpu()])
-            by_image = F.cross_entropy(self._matching(image, texts), row)
-            by_text = F.cross_entropy(self._matching(text, images), row)
+            by_image = F.cross_entropy(self.matching(image, texts), row)
+            by_text = F.cross_entropy(self.matching(text, images), row)
             loss = (by_image + by_text) / 2
             gradients = torch.autograd.grad(loss, list(weights.values()))
             for square, gradient in zip(squares.values(), gradients, strict=True):
                 square.addcmul_(gradient, gradient, value=1 / len(pairs))
             total += loss.item() / len(pairs)
         return squares, total
-
-    def _matching(self, queries: Tensor, targets: Tensor) -> Tensor:
-        return self.task.clip.model.logit_scale.exp().detach() * queries @ targets.T
 
 
 def dampening(of_forget: Tensor, of_retain: Tensor, alpha: float, strength: float) -> Tensor:
