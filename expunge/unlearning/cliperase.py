@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from expunge.unlearning.method import Batch, Descent, Side, symmetric_kl_to_teacher
+from expunge.unlearning.method import Batch, Descent, Side
 from expunge.unlearning.parameters import ClipEraseParams
 
 
@@ -32,10 +32,7 @@ class ClipErase(Descent[ClipEraseParams]):
 
     def consistency(self, side: Side) -> Tensor:
         """L_CM on retained pairs."""
-        scale = self.task.clip.model.logit_scale.exp().detach()
-        return symmetric_kl_to_teacher(
-            scale * side.parent_images @ side.parent_texts.T, scale * side.images @ side.texts.T
-        )
+        return self.distillation(side)
 
     @staticmethod
     def _dot(batch: Batch) -> Tensor:

@@ -66,6 +66,10 @@ class Method(Generic[P]):
         self.task = task
         self.teacher = teacher
 
+    def matching(self, images: Tensor, texts: Tensor) -> Tensor:
+        """Logits [B, C] of the matching distribution: cosines of unit embeddings over the frozen temperature."""
+        return self.task.clip.model.logit_scale.exp().detach() * images @ texts.T
+
 
 class Edit(Method[P]):
     """A method that needs no loop: a closed form, a pruning, one gradient and a line search."""
@@ -92,6 +96,11 @@ class Descent(Method[P]):
     def retention(self, side: Side) -> Tensor:
         """InfoNCE on retained pairs."""
         return contrastive_loss(side.images, side.texts, self.task.clip.model.logit_scale)
+
+    def distillation(self, side: Side, temperature: float = 1.0) -> Tensor:
+        """KL from the parent's in-batch matching distributions to the new ones, both softened by `temperature`."""
+        teacher = self.matching(side.parent_images, side.parent_texts)
+        return symmetric_kl_to_teacher(teacher / temperature, self.matching(side.images, side.texts) / temperature)
 
 
 def symmetric_kl_to_teacher(teacher: Tensor, student: Tensor) -> Tensor:

@@ -127,3 +127,70 @@ class TextProjectionParams(Block):
 
 class NoParams(Block):
     """A method without hyper-parameters of its own."""
+
+
+class NegGradPlusParams(LoopParams):
+    """Share of the retained pairs' loss; the forgotten pairs' has the rest."""
+
+    retain_share: Annotated[float, Field(ge=0, le=1)] = 0.95
+
+
+class RandomLabelsParams(LoopParams):
+    """Weights of the retained pairs' loss and of the wrong partners."""
+
+    retain_weight: Weight = 1.0
+    forget_weight: Weight = 1.0
+
+
+class SalUnParams(RandomLabelsParams):
+    """Random labels for the half of the weights with the largest gradient of the forgotten pairs' loss."""
+
+    weights: WeightsParams = WeightsParams(saliency=0.5)
+
+
+class BadTeacherParams(LoopParams):
+    """Weights of the good teacher (retained pairs) and of the bad one (forgotten pairs)."""
+
+    retain_weight: Weight = 1.0
+    forget_weight: Weight = 1.0
+
+
+class ScrubParams(LoopParams):
+    """Max phases of `phase_steps` steps take turns with min phases during the first `max_share` of the run."""
+
+    retain_weight: Weight = 1.0
+    consistency_weight: Weight = 0.5
+    temperature: Annotated[float, Field(gt=0)] = 2.0
+    max_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    phase_steps: Annotated[int, Field(ge=1)] = 2
+
+
+class NpoParams(LoopParams):
+    """A larger `beta` lets go of a pair sooner; towards 0 it is gradient ascent."""
+
+    beta: Annotated[float, Field(gt=0)] = 1.0
+    retain_weight: Weight = 1.0
+    forget_weight: Weight = 1.0
+
+
+class SsdParams(Block):
+    """Weights that matter `alpha` times as much to forgotten pairs shrink; `strength` is the paper's λ."""
+
+    alpha: Annotated[float, Field(gt=0)] = 10.0
+    strength: Annotated[float, Field(gt=0)] = 1.0
+
+
+class L1SparseParams(LoopParams):
+    """`alpha` is the penalty of the first step; it falls to 0 in a straight line."""
+
+    alpha: Weight = 1e-4
+
+
+class LabelAgnosticParams(LoopParams):
+    """Weights of extraction on either side and of alignment; `latent` is the width of the autoencoders' code."""
+
+    extraction_weight: Weight = 1.0
+    forget_weight: Weight = 1.0
+    alignment_weight: Weight = 1.0
+    temperature: Annotated[float, Field(gt=0)] = 0.1
+    latent: Annotated[int, Field(ge=1)] = 32

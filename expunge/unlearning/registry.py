@@ -37,6 +37,16 @@ METHODS: dict[str, Entry] = {
     "null_space": Entry("null_space:NullSpace", p.NullSpaceParams),
     "text_projection": Entry("text_projection:TextProjection", p.TextProjectionParams),
     "retrain": Entry(None, p.NoParams),
+    "gradient_ascent": Entry("gradient_ascent:GradientAscent", p.LoopParams),
+    "neg_grad_plus": Entry("neg_grad_plus:NegGradPlus", p.NegGradPlusParams),
+    "random_labels": Entry("random_labels:RandomLabels", p.RandomLabelsParams),
+    "bad_teacher": Entry("bad_teacher:BadTeacher", p.BadTeacherParams),
+    "scrub": Entry("scrub:Scrub", p.ScrubParams),
+    "npo": Entry("npo:Npo", p.NpoParams),
+    "salun": Entry("salun:SalUn", p.SalUnParams),
+    "ssd": Entry("ssd:Ssd", p.SsdParams),
+    "l1_sparse": Entry("l1_sparse:L1Sparse", p.L1SparseParams),
+    "label_agnostic": Entry("label_agnostic:LabelAgnostic", p.LabelAgnosticParams),
 }
 
 

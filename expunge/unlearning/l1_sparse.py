@@ -1,0 +1,27 @@
+"""ℓ1-sparse fine-tuning (Jia et al., NeurIPS 2023, arXiv 2304.04934): prune while fine-tuning, forgetting gets easier.
+
+    L = L_CLIP(retain) + a_t · ‖θ‖₁,  a_t = a · (1 − t/T)
+
+over the weights that the run may change. The class distribution of the original is the in-batch image↔text matching
+distribution here. The penalty decays to nothing, so that the last steps repair.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from expunge.unlearning.method import Batch, Descent
+from expunge.unlearning.parameters import L1SparseParams
+
+
+class L1Sparse(Descent[L1SparseParams]):
+    """Contrastive fine-tuning on retained pairs with a decaying ℓ1 penalty."""
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        trained = [weight for weight in self.task.clip.model.parameters() if weight.requires_grad]
+        size = torch.stack([weight.abs().sum() for weight in trained]).sum()
+        return {
+            "retention": self.retention(batch.retain),
+            "sparsity": self.params.alpha * (1 - batch.progress) * size,
+        }
