@@ -86,7 +86,7 @@ def test_gradients_are_those_of_the_pairs_loss() -> None:
             assert torch.allclose(exact.grad, closed[row], atol=1e-9)
 
 
-# One corpus, a model of all of it and a model of all but the forget set ------------------------------------------------
+# One corpus, a model of all of it and a model of all but the forget set -----------------------------------------------
 
 
 @pytest.fixture(scope="module")
