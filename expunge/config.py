@@ -144,6 +144,7 @@ class RelearnParams(Block):
     """Fine-tuning on the forget set until half of the original accuracy is back."""
 
     max_steps: Count = 40
+    shot_steps: Count = 10
     learning_rate: Positive = 1e-4
 
 

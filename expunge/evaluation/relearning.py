@@ -1,11 +1,15 @@
-"""How fast does forgotten knowledge come back? Steps of fine-tuning on the forget set itself.
+"""How fast does forgotten knowledge come back? Fine-tuning on the forget set itself, counted in steps and in shots.
 
-A model that merely hides what it knew relearns it in fewer steps than one that never saw it. Each step is one batch of
-all forgotten pairs (at most 64) and as many retained ones, contrastive loss, Adam, BatchNorm frozen; after each step
-image→text R@1 of the forgotten pairs is read against the full gallery, whose other texts keep their embeddings.
+A model that merely hides what it knew relearns it in fewer steps than one that never saw it (the relearn time of
+Golatkar et al. 2020, arXiv 1911.04933), and a few of the forgotten pairs bring back the others, which no model can
+that does not hold them (targeted relearning, Hu et al. 2024, arXiv 2406.13356). Each step is one batch of forgotten
+pairs (at most 64) and as many retained ones, contrastive loss, Adam, BatchNorm frozen; image→text R@1 of the forgotten
+pairs is read against the full gallery, whose other texts keep their embeddings.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,6 +21,19 @@ from expunge.pairs import Pairs
 from expunge.training import contrastive_loss
 
 BATCH = 64
+
+
+@dataclass(frozen=True)
+class Shots:
+    """How many of the forgotten pairs bring back the others.
+
+    Attributes:
+        needed: smallest number of shots that does; 0: nothing was forgotten; the number of forgotten pairs + 1: none.
+        recall: for each number of shots that was tried, image→text R@1 of the forgotten pairs that were not shown.
+    """
+
+    needed: int
+    recall: dict[int, float]
 
 
 def relearn_steps(
@@ -34,33 +51,74 @@ def relearn_steps(
 
     `clip` itself is left untouched.
     """
-    pupil = clip.clone()
-    optimizer = torch.optim.Adam(
-        [weight for name, weight in pupil.model.named_parameters() if name != "logit_scale"], lr=params.learning_rate
-    )
-    texts = gallery.texts.clone()
+    pupil = _Pupil(clip, pairs, retain, params, compute, seed)
     for step in range(params.max_steps + 1):
-        if _recall(pupil, texts, pairs, forget) >= target:
+        if _recall(pupil.clip, gallery, pairs, forget, forget) >= target:
             return step
         if step < params.max_steps:
-            draw = np.random.default_rng((seed, step))
-            rows = np.concatenate([_sample(forget, draw), _sample(retain, draw)])
-            with autocast(pupil.device, compute):
-                images = pupil.encode_pixels(pairs.images(rows))
-                captions = pupil.encode_tokens(pupil.tokenizer(pairs.canonical(rows)))
-            loss = contrastive_loss(images, captions, pupil.model.logit_scale)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
+            pupil.learn(forget, step)
     return params.max_steps + 1
+
+
+def relearn_shots(
+    clip: Clip,
+    gallery: Gallery,
+    pairs: Pairs,
+    forget: np.ndarray,
+    retain: np.ndarray,
+    target: float,
+    params: RelearnParams,
+    compute: ComputeParams,
+    seed: int,
+) -> Shots:
+    """Fine-tune `params.shot_steps` steps on k = 1, 2, 4, … of the rows `forget`, until R@1 of the rest is `target`.
+
+    Every k starts again from `clip`, which is left untouched, and shows the first k rows of one shuffled order. Each
+    batch has min(k, 64) forgotten pairs and 64 retained ones, so that a single shot has something to be told from.
+    """
+    order = np.random.default_rng(seed).permutation(forget)
+    recall = {0: _recall(clip, gallery, pairs, forget, forget)}
+    shots = 1
+    while max(recall.values()) < target and shots < len(forget):
+        pupil = _Pupil(clip, pairs, retain, params, compute, seed)
+        for step in range(params.shot_steps):
+            pupil.learn(order[:shots], step)
+        recall[shots] = _recall(pupil.clip, gallery, pairs, forget, np.sort(order[shots:]))
+        shots *= 2
+    reached = [tried for tried, value in recall.items() if value >= target]
+    return Shots(reached[0] if reached else len(forget) + 1, recall)
+
+
+class _Pupil:
+    """A copy of `clip` that learns forgotten rows, with retained ones beside them."""
+
+    def __init__(
+        self, clip: Clip, pairs: Pairs, retain: np.ndarray, params: RelearnParams, compute: ComputeParams, seed: int
+    ) -> None:
+        self.clip, self.pairs, self.retain, self.compute, self.seed = clip.clone(), pairs, retain, compute, seed
+        weights = [weight for name, weight in self.clip.model.named_parameters() if name != "logit_scale"]
+        self.optimizer = torch.optim.Adam(weights, lr=params.learning_rate)
+
+    def learn(self, forget: np.ndarray, step: int) -> None:
+        """One step of fine-tuning."""
+        draw = np.random.default_rng((self.seed, step))
+        rows = np.concatenate([_sample(forget, draw), _sample(self.retain, draw)])
+        with autocast(self.clip.device, self.compute):
+            images = self.clip.encode_pixels(self.pairs.images(rows))
+            captions = self.clip.encode_tokens(self.clip.tokenizer(self.pairs.canonical(rows)))
+        loss = contrastive_loss(images, captions, self.clip.model.logit_scale)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
 
 
 def _sample(rows: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     return np.sort(draw.choice(rows, min(BATCH, len(rows)), replace=False))
 
 
-def _recall(clip: Clip, texts: torch.Tensor, pairs: Pairs, forget: np.ndarray) -> float:
-    rows = torch.from_numpy(forget)
-    texts[rows] = clip.encode_texts(pairs.canonical(forget))
-    scores = clip.encode_images(pairs.images(forget)) @ texts.T
-    return (scores.argmax(dim=1) == rows).double().mean().item()
+def _recall(clip: Clip, gallery: Gallery, pairs: Pairs, forget: np.ndarray, asked: np.ndarray) -> float:
+    """R@1 of the rows `asked`, with the texts of all rows `forget` as `clip` encodes them now."""
+    texts = gallery.texts.clone()
+    texts[torch.from_numpy(forget)] = clip.encode_texts(pairs.canonical(forget))
+    scores = clip.encode_images(pairs.images(asked)) @ texts.T
+    return (scores.argmax(dim=1) == torch.from_numpy(asked)).double().mean().item()
