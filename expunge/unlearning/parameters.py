@@ -183,7 +183,7 @@ class SsdParams(Block):
 class L1SparseParams(LoopParams):
     """`alpha` is the penalty of the first step; it falls to 0 in a straight line."""
 
-    alpha: Weight = 1e-4
+    alpha: Weight = 1e-5
 
 
 class LabelAgnosticParams(LoopParams):
