@@ -91,12 +91,12 @@ def test_a_model_cannot_be_told_from_itself_nor_by_how_its_space_is_turned() -> 
 
 def test_the_attacker_sees_loss_margin_and_profile_of_each_pair() -> None:
     images = torch.eye(12)
-    texts = normalize(images + images.roll(1, 0), dim=1)
+    texts = normalize(2 * images + images.roll(1, 0), dim=1)
     seen = traces.observed(Gallery(images, texts, 2.0), np.array([3]))[0]
-    cosine = 0.5**0.5
-    loss = np.log(2 * np.exp(2 * cosine) + 10) - 2 * cosine
-    one_way = [loss, 0.0, cosine, cosine, *[0.0] * 8]
-    assert seen.tolist() == pytest.approx([cosine, *one_way, *one_way], abs=1e-6)
+    right, wrong = 2 / 5**0.5, 1 / 5**0.5
+    loss = np.log(np.exp(2 * right) + np.exp(2 * wrong) + 10) - 2 * right
+    one_way = [loss, right - wrong, right, wrong, *[0.0] * 8]
+    assert seen.tolist() == pytest.approx([right, *one_way, *one_way], abs=1e-6)
 
 
 def test_a_trace_is_found_where_forgetting_left_one_and_only_there() -> None:
