@@ -10,6 +10,9 @@ from pathlib import Path
 
 import yaml
 
+from expunge.unlearning.parameters import LoopParams
+from expunge.unlearning.registry import METHODS
+
 ROOT = Path(__file__).parent.parent
 SAMPLES = 200
 
@@ -26,8 +29,8 @@ def tiny_params(**blocks: dict) -> dict:
     }
     params["train"] |= {"epochs": 12, "batch_size": 32, "checkpoint_epochs": 2}
     params["select"] = {"neighbours": 20, "random": 40}
-    for values in params["unlearn"]["methods"].values():
-        if "steps" in values:
+    for name, values in params["unlearn"]["methods"].items():
+        if issubclass(METHODS[name].parameters, LoopParams):
             values |= {"steps": 6, "retain_batch": 32}
     params["evaluate"]["relearn"] = {"max_steps": 3}
     for name, values in blocks.items():

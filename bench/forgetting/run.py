@@ -22,7 +22,7 @@ from bench.forgetting.scenarios import REPORTED, SCENARIOS, Scenario
 from bench.machine import machine
 from expunge.catalog import Catalog
 from expunge.clip import Clip
-from expunge.evaluation.gallery import view
+from expunge.evaluation.gallery import Gallery, view
 from expunge.evaluation.gate import judge
 from expunge.evaluation.measure import Measured, Sets, measure
 from expunge.files import read_json, write_json
@@ -64,6 +64,11 @@ class Bench:
         return load_pairs(self.catalog, self.base())
 
     @cached_property
+    def seen(self) -> Gallery:
+        """The base model's embeddings; they choose the retain sets."""
+        return view(self.base(), self.pairs, self.place.params.embed.batch_size)
+
+    @cached_property
     def original(self) -> Measured:
         """The base model, measured on the scenario's sets."""
         return self.measure(self.base())
@@ -82,7 +87,7 @@ class Bench:
         trained = set(concepts[splits == "train"])
         unseen = np.array([concept not in trained for concept in concepts])
         test = np.flatnonzero(splits == "test")
-        retained = self.retained(self.base(), self.forgotten, set())
+        retained = self.retained(self.seen, self.forgotten, set())
         forget = self.rows(self.forgotten)
         groups = {role: self.rows({row.sample_id for row in retained if row.role == role}) for role in ROLES}
         groups = {"forget": forget, "neighbours": groups["neighbours"], "retain": groups["random"], "test": test}
@@ -98,10 +103,9 @@ class Bench:
         """Row numbers of samples in the catalog."""
         return np.array(sorted(self.catalog.row_of[sample_id] for sample_id in ids), dtype=np.int64)
 
-    def retained(self, parent: Clip, forget: set[str], gone: set[str]) -> list[RetainRow]:
-        """The retain set of one release whose ancestors have forgotten `gone`."""
+    def retained(self, seen: Gallery, forget: set[str], gone: set[str]) -> list[RetainRow]:
+        """The retain set of one release, by its parent's embeddings; its ancestors have forgotten `gone`."""
         params, kept = self.place.params, [row for row, name in enumerate(self.catalog.ids) if name not in gone]
-        seen = view(parent, self.pairs, params.embed.batch_size)
         return choose_retain(
             [self.catalog.ids[row] for row in kept],
             self.catalog.metadata["split"].take(kept).to_pylist(),
@@ -117,7 +121,8 @@ class Bench:
         """Forget one set after the other; the model and what it cost, choosing retain sets left aside."""
         model, gone, seconds, changed = self.base(), set(), 0.0, 0
         for forget in releases:
-            retained = self.retained(model, forget, gone)
+            seen = view(model, self.pairs, self.place.params.embed.batch_size) if gone else self.seen
+            retained = self.retained(seen, forget, gone)
             gone |= forget
             start = time.perf_counter()
             outcome = unlearn(self.task(model, forget, gone, retained), method, values)
@@ -155,9 +160,9 @@ class Bench:
         return {"diagnosis": found["diagnosis"], "failed": failed}
 
 
-def run(bench: Bench, method: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Unlearn by `method` and compare with the gold standard."""
-    model, cost = bench.unlearn(method, values, bench.releases)
+def run(bench: Bench, method: str, values: dict[str, Any], joint: bool = False) -> dict[str, Any]:
+    """Unlearn by `method` and compare with the gold standard; `joint` forgets a sequence in one release."""
+    model, cost = bench.unlearn(method, values, [bench.forgotten] if joint else bench.releases)
     metrics = bench.measure(model).metrics
     gold, seconds = bench.retrained
     return {
@@ -181,6 +186,21 @@ def distance(metrics: dict[str, Any], gold: dict[str, Any]) -> dict[str, float]:
     named = {f"{group}_recall": value for group, value in recall.items()}
     named |= {f"{group}_similarity": value for group, value in similarity.items()}
     return named | {"mia_auc": membership, "average_gap": gap}
+
+
+def complete(bench: Bench, method: str, joint: bool) -> None:
+    """Run and keep what has no result yet; a sequence is also forgotten in one joint release."""
+    name = f"{method}_joint" if joint else method
+    if path(bench, name).is_file():
+        return
+    params = bench.place.params
+    values = registry.parameters(method, params.unlearn.methods[method]).model_dump(mode="json")
+    result = run(bench, method, values, joint)
+    record(bench, name, result)
+    gap, seconds = result["distance"]["average_gap"], result["cost"]["unlearn_seconds"]
+    print(
+        f"{bench.scenario.name} {name} {params.seed}: gap {gap:.1f}, {result['diagnosis']}, {seconds:.1f} s", flush=True
+    )
 
 
 def record(bench: Bench, name: str, content: dict[str, Any]) -> None:
@@ -217,12 +237,8 @@ def main() -> None:
                 record(bench, ORIGINAL, {"metrics": bench.original.metrics})
                 record(bench, GOLD, {"metrics": gold.metrics, "cost": {"retrain_seconds": seconds}})
             for method in options.methods:
-                if not path(bench, method).is_file():
-                    values = registry.parameters(method, place.params.unlearn.methods[method])
-                    record(bench, method, run(bench, method, values.model_dump(mode="json")))
-                    found = read_json(path(bench, method))
-                    gap, cost = found["distance"]["average_gap"], found["cost"]["unlearn_seconds"]
-                    print(f"{scenario} {method} {seed}: gap {gap:.1f}, {found['diagnosis']}, {cost:.1f} s", flush=True)
+                for joint in (False, True)[: len(bench.releases)]:
+                    complete(bench, method, joint)
 
 
 if __name__ == "__main__":
