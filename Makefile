@@ -14,7 +14,7 @@ export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: demo test lint ui serve bench clean help
+.PHONY: demo test lint ui serve bench bench-forgetting clean help
 
 help:
 	@echo "make demo   install, build the corpus, the base model and release r001, print the summary"
@@ -22,6 +22,7 @@ help:
 	@echo "make ui     MLflow on http://$(HOST):$(UI_PORT)"
 	@echo "make serve  Prefect server and worker on http://$(HOST):$(PREFECT_PORT), with the nightly deployment"
 	@echo "make bench  measure the pipeline on this machine and write bench/results/"
+	@echo "make bench-forgetting  all methods on all scenarios → docs/benchmark.md; hours, resumes"
 
 $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH; set PYTHON=/path/to/python3.11"; exit 1; }
@@ -49,6 +50,12 @@ serve: $(STAMP)
 
 bench: $(STAMP)
 	python -m bench.pipeline
+
+bench-forgetting: $(STAMP)
+	python -m bench.forgetting.models --seeds 0
+	python -m bench.forgetting.run --seeds 0
+	python -m bench.forgetting.run --seeds 0 --examine --methods cliperase_calibrated cliperase
+	python -m bench.forgetting.write
 
 clean:
 	rm -rf .expunge build *.egg-info

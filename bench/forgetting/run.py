@@ -17,15 +17,19 @@ from typing import Any
 
 import numpy as np
 
+from bench.forgetting import persons
 from bench.forgetting.models import Workplace, workplace
 from bench.forgetting.scenarios import REPORTED, SCENARIOS, Scenario
 from bench.machine import machine
 from expunge.catalog import Catalog
 from expunge.clip import Clip
+from expunge.evaluation import associations
+from expunge.evaluation.associations import Associations
+from expunge.evaluation.examination import Subject, examine
 from expunge.evaluation.gallery import Gallery, view
 from expunge.evaluation.gate import judge
 from expunge.evaluation.measure import Measured, Sets, measure
-from expunge.files import read_json, write_json
+from expunge.files import write_json
 from expunge.pairs import Pairs, load_pairs
 from expunge.selection import RetainRow, choose_retain
 from expunge.unlearning import registry
@@ -94,6 +98,13 @@ class Bench:
         told = np.concatenate([groups["forget"], groups["neighbours"], groups["retain"]])
         groups["unguarded"] = np.setdiff1d(np.flatnonzero(splits == "train"), told)
         return Sets(groups, members=forget, never_seen=test[unseen[test]])
+
+    @cached_property
+    def associations(self) -> Associations:
+        """Rows of the made-up facts: to forget, others of the same persons, those of other persons."""
+        kinds = np.array(self.catalog.metadata["variant"].to_pylist(), dtype=object)
+        injected = np.array(self.catalog.metadata["superclass"].to_pylist()) == "Injected"
+        return Associations(*(np.flatnonzero(injected & (kinds == kind)) for kind in persons.KINDS))
 
     def base(self) -> Clip:
         """A fresh copy of the model that was trained on everything."""
@@ -188,6 +199,28 @@ def distance(metrics: dict[str, Any], gold: dict[str, Any]) -> dict[str, float]:
     return named | {"mia_auc": membership, "average_gap": gap}
 
 
+def examined(bench: Bench, methods: Sequence[str]) -> None:
+    """Ask the further questions of the original, the gold standard and the models of `methods`."""
+    params = bench.place.params
+    gold = Subject(bench.place.model(bench.catalog, bench.forgotten)[0], bench.retrained[0])
+    original = Subject(bench.base(), bench.original)
+    for name in (ORIGINAL, GOLD, *methods):
+        if path(bench, f"examined_{name}").is_file():
+            continue
+        subject = {ORIGINAL: original, GOLD: gold}.get(name)
+        if subject is None:
+            values = registry.parameters(name, params.unlearn.methods[name]).model_dump(mode="json")
+            model = bench.unlearn(name, values, bench.releases)[0]
+            subject = Subject(model, bench.measure(model))
+        answers = examine(subject, original, gold, bench.pairs, bench.sets, params)
+        if bench.scenario.injected:
+            answers["associations"] = associations.score(
+                subject.measured.gallery, bench.pairs.canonical(), bench.associations, params.seed
+            )
+        record(bench, f"examined_{name}", answers)
+        print(f"{bench.scenario.name} {name} {params.seed}: examined", flush=True)
+
+
 def complete(bench: Bench, method: str, joint: bool) -> None:
     """Run and keep what has no result yet; a sequence is also forgotten in one joint release."""
     name = f"{method}_joint" if joint else method
@@ -227,6 +260,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--scenarios", nargs="+", choices=SCENARIOS, default=[scenario.name for scenario in REPORTED])
     parser.add_argument("--methods", nargs="+", choices=methods, default=methods)
+    parser.add_argument("--examine", action="store_true", help="ask the further questions instead")
     options = parser.parse_args()
     for seed in options.seeds:
         place = workplace(seed)
@@ -237,6 +271,9 @@ def main() -> None:
                 record(bench, ORIGINAL, {"metrics": bench.original.metrics})
                 record(bench, GOLD, {"metrics": gold.metrics, "cost": {"retrain_seconds": seconds}})
             for method in options.methods:
+                if options.examine:
+                    examined(bench, [method])
+                    continue
                 for joint in (False, True)[: len(bench.releases)]:
                     complete(bench, method, joint)
 

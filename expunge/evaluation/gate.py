@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from expunge.config import GateParams
+from expunge.errors import ExpungeError
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,12 @@ def judge(
     Args:
         original, unlearned, retrained: blocks `M`; `retrained` is None where no gold standard was trained.
         expected_similarity: estimated mean cosine of the forgotten pairs had they never been seen.
+
+    Raises:
+        ExpungeError: the forget set is empty: a model that had nothing to forget must not pass for one that forgot.
     """
+    if not unlearned.get("forget", {}).get("count"):
+        raise ExpungeError("The release forgets nothing, so there is nothing to judge; check its requests.")
     checks = _checks(params, original, unlearned, retrained, expected_similarity)
     return {
         "gate": {

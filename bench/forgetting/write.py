@@ -1,0 +1,236 @@
+"""bench/results/forgetting → docs/benchmark.md and its figure; no number in that page is typed by hand."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from bench.forgetting.run import GOLD, GROUPS, ORIGINAL, RECALL, RESULTS, SIMILARITY, distance
+from bench.forgetting.scenarios import REPORTED, SCENARIOS, VALIDATION
+from expunge.config import load_params
+from expunge.files import atomic_path, read_json
+
+PAGE = Path("docs/benchmark.md")
+FIGURE = Path("docs/images/benchmark.svg")
+COLUMNS = {
+    "forget R@1": "forget_recall",
+    "forget cosine": "forget_similarity",
+    "neighbours R@1": "neighbours_recall",
+    "neighbours cosine": "neighbours_similarity",
+    "retain R@1": "retain_recall",
+    "unguarded R@1": "unguarded_recall",
+    "test R@1": "test_recall",
+    "MIA AUC": "mia_auc",
+}
+VERDICTS = ("effective", "ineffective", "over-generalised", "catastrophic")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One file of results."""
+
+    scenario: str
+    method: str
+    seed: int
+    content: dict[str, Any]
+
+
+def results() -> list[Result]:
+    """All results of the reported scenarios, without examinations, sorted."""
+    found = []
+    for scenario in REPORTED:
+        for file in sorted((RESULTS / scenario.name).glob("*.json")):
+            method, _, seed = file.stem.rpartition("-")
+            if not method.startswith("examined_"):
+                found.append(Result(scenario.name, method, int(seed), read_json(file)))
+    return found
+
+
+def main() -> None:
+    """Write the page and the figure."""
+    found = results()
+    runs = [result for result in found if result.method not in (ORIGINAL, GOLD)]
+    parts = [
+        _head(found),
+        _scenarios(),
+        "## All methods, mean distance to the gold standard\n",
+        _means(runs),
+        f"![Forgetting against retention]({FIGURE.relative_to('docs')})\n",
+        _seeds(found),
+        "## Each scenario\n",
+        *(_scenario(scenario.name, found) for scenario in REPORTED),
+        _examinations(),
+    ]
+    with atomic_path(PAGE) as partial:
+        Path(partial).write_text("\n".join(part for part in parts if part), encoding="utf-8")
+    _draw(runs)
+    print(f"Wrote {PAGE} from {len(found)} results.")
+
+
+def _head(found: Sequence[Result]) -> str:
+    machine = found[0].content["machine"]
+    seeds = sorted({result.seed for result in found})
+    return f"""# The forgetting benchmark
+
+Written by `python -m bench.forgetting.write` from `bench/results/forgetting/`; `make bench-forgetting` runs what is
+missing there and writes this page again. Machine: {machine["processor"]}, {machine["cores"]} cores, Python
+{machine["python"]}, no GPU; each run on one core. Seeds: {", ".join(str(seed) for seed in seeds)}; a seed draws base
+model, gold standard, retain set and batches.
+
+Every figure is compared with the *gold standard*, the model retrained from scratch without the forget set, same recipe
+and seed. All ranks are against the whole catalog. `neighbours` (200) and `retain` (512) are what a method is shown to
+guard; `unguarded` are all other trained pairs, which no method sees while it unlearns; `test` was never trained on.
+*Average gap*: mean distance in R@1 on forget, retain and test and in membership AUC, in percentage points. The
+diagnosis is that of the gate in params.yaml.
+
+One row again: `python -m bench.forgetting.run --seeds SEED --scenarios SCENARIO --methods METHOD`, after the file
+`bench/results/forgetting/SCENARIO/METHOD-SEED.json` was deleted. Hyper-parameters are those of params.yaml; each
+file repeats its own. They were chosen on other forget sets: {", ".join(f"`{s.name}`" for s in VALIDATION)}.
+"""
+
+
+def _scenarios() -> str:
+    rows = [[f"`{scenario.name}`", scenario.meaning] for scenario in REPORTED]
+    return "## Scenarios\n\n" + _table(["scenario", "what is to be forgotten"], rows)
+
+
+def _means(runs: Sequence[Result]) -> str:
+    """One row a method; a method that lacks a scenario says how many it has."""
+    by_method = _grouped(runs, lambda result: result.method)
+    order = sorted(by_method, key=lambda name: (-len(_covered(by_method[name])), _mean(by_method[name], "average_gap")))
+    rows = []
+    for name in order:
+        chosen = by_method[name]
+        verdicts = [result.content["diagnosis"] for result in chosen]
+        counts = ", ".join(f"{verdicts.count(word)} {word}" for word in VERDICTS if word in verdicts)
+        cheaper = fmean(_times_cheaper(result) for result in chosen)
+        figures = [f"{_mean(chosen, key):.3f}" for key in COLUMNS.values()]
+        covered, seeds = _covered(chosen), {result.seed for result in chosen}
+        gap = f"**{_mean(chosen, 'average_gap'):.1f}**"
+        rows.append([f"`{name}`", f"{len(covered)} × {len(seeds)}", gap, *figures, f"{cheaper:.0f}×", counts])
+    head = ["method", "scenarios × seeds", "average gap", *COLUMNS, "cheaper than retraining", "diagnoses"]
+    return _table(head, rows)
+
+
+def _seeds(found: Sequence[Result]) -> str:
+    """How far two gold standards of different seeds are from one another: no method can be expected to come closer."""
+    golds = _grouped([result for result in found if result.method == GOLD], lambda result: result.scenario)
+    pairs = [
+        distance(first.content["metrics"], second.content["metrics"])
+        for chosen in golds.values()
+        for place, first in enumerate(chosen)
+        for second in chosen[place + 1 :]
+    ]
+    if not pairs:
+        return ""
+    figures = [f"{fmean(pair[key] for pair in pairs):.3f}" for key in COLUMNS.values()]
+    gap = f"{fmean(pair['average_gap'] for pair in pairs):.1f}"
+    return "## The floor: two retrainings with different seeds\n\n" + _table(
+        ["pairs", "average gap", *COLUMNS], [[str(len(pairs)), gap, *figures]]
+    )
+
+
+def _scenario(name: str, found: Sequence[Result]) -> str:
+    chosen = [result for result in found if result.scenario == name]
+    rows = []
+    for result in sorted(chosen, key=lambda result: (result.seed, _rank(result))):
+        metrics = result.content["metrics"]
+        figures = [f"{metrics[group][RECALL]:.3f} / {metrics[group][SIMILARITY]:.3f}" for group in GROUPS]
+        gap = f"{result.content['distance']['average_gap']:.1f}" if "distance" in result.content else ""
+        cost = result.content.get("cost", {})
+        seconds = cost.get("unlearn_seconds", cost.get("retrain_seconds"))
+        verdict = result.content.get("diagnosis", "")
+        row = [f"`{result.method}`", str(result.seed), *figures, f"{metrics['mia_auc']:.3f}", gap]
+        rows.append([*row, f"{seconds:.1f}" if seconds else "", verdict])
+    head = ["model", "seed", *GROUPS, "MIA AUC", "gap", "s", "diagnosis"]
+    return f"### `{name}`\n\n{SCENARIOS[name].meaning} R@1 / mean cosine.\n\n" + _table(head, rows)
+
+
+def _rank(result: Result) -> float:
+    """The original first, then the gold standard, then by average gap."""
+    return {ORIGINAL: -2.0, GOLD: -1.0}.get(result.method) or result.content["distance"]["average_gap"]
+
+
+def _examinations() -> str:
+    """The further questions: one table a scenario, a column a model."""
+    parts = ["## Further questions\n\nEach figure is to be read against the gold standard's, not against zero.\n"]
+    for scenario in REPORTED:
+        files = sorted((RESULTS / scenario.name).glob("examined_*.json"))
+        if not files:
+            continue
+        columns = {file.stem.removeprefix("examined_"): _flat(read_json(file)) for file in files}
+        order = sorted(columns, key=lambda name: (name.rpartition("-")[0] not in (ORIGINAL, GOLD), name))
+        keys = dict.fromkeys(key for name in order for key in columns[name])
+        rows = [
+            [key, *(f"{columns[name][key]:.3f}" if key in columns[name] else "" for name in order)]
+            for key in keys
+            if any(columns[name].get(key) is not None for name in order)
+        ]
+        parts.append(f"### `{scenario.name}`\n\n" + _table(["question", *(f"`{name}`" for name in order)], rows))
+    return "\n".join(parts) if len(parts) > 1 else ""
+
+
+def _flat(content: Any, key: str = "") -> dict[str, float]:
+    """Nested figures under dotted names; the head of the file, counts and lists are left out."""
+    if isinstance(content, dict):
+        return {
+            name: value
+            for part, item in content.items()
+            if part not in ("machine", "seed", "count", "positives", "negatives", "recall")
+            for name, value in _flat(item, f"{key}.{part}" if key else part).items()
+        }
+    return {key: float(content)} if isinstance(content, int | float) else {}
+
+
+def _draw(runs: Sequence[Result]) -> None:
+    """Distance in forgetting against distance in retention, area by cost; the corner is the gold standard."""
+    canvas = Figure(figsize=(8, 5.2), layout="constrained")
+    axes = canvas.subplots()
+    for name, chosen in _grouped(runs, lambda result: result.method).items():
+        forgetting = fmean([_mean(chosen, "forget_recall"), _mean(chosen, "forget_similarity")])
+        keys = ("neighbours_recall", "neighbours_similarity", "retain_recall", "unguarded_recall")
+        retention = fmean(_mean(chosen, key) for key in keys)
+        share = fmean(1 / _times_cheaper(result) for result in chosen)
+        default = name == load_params().release.method
+        axes.scatter(forgetting, retention, s=3000 * share, alpha=0.6, color="#d55e00" if default else "#0072b2")
+        axes.annotate(name, (forgetting, retention), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    axes.set(xlim=(0, None), ylim=(0, None))
+    axes.set_xlabel("forgetting: distance to gold (mean of R@1 and cosine)")
+    axes.set_ylabel("retention: distance to gold (neighbours, retain, unguarded)")
+    axes.set_title("Nearer to the corner is better; area is the cost as a share of retraining", fontsize=10)
+    with atomic_path(FIGURE) as partial:
+        canvas.savefig(partial, format="svg", metadata={"Date": None})
+
+
+def _grouped(chosen: Iterable[Result], key: Callable[[Result], str]) -> dict[str, list[Result]]:
+    groups: dict[str, list[Result]] = defaultdict(list)
+    for result in chosen:
+        groups[key(result)].append(result)
+    return groups
+
+
+def _covered(chosen: Sequence[Result]) -> set[str]:
+    return {result.scenario for result in chosen}
+
+
+def _mean(chosen: Sequence[Result], key: str) -> float:
+    return fmean(result.content["distance"][key] for result in chosen)
+
+
+def _times_cheaper(result: Result) -> float:
+    return result.content["cost"]["retrain_seconds"] / result.content["cost"]["unlearn_seconds"]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Five impostors, made of real models: none gets past the judge. The gold standard itself does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from expunge import clip
+from expunge.catalog import Catalog
+from expunge.clip import Clip
+from expunge.config import ComputeParams, EvaluateParams, TrainParams, load_params
+from expunge.errors import ExpungeError
+from expunge.evaluation.gate import judge
+from expunge.evaluation.measure import Sets, measure
+from expunge.pairs import Pairs, load_pairs
+from expunge.training import train
+from models import TINY
+from project import ROOT
+from samples import make_catalog
+
+COMPUTE = ComputeParams(device="cpu", precision="fp32")
+EVALUATE = EvaluateParams(zero_shot={"templates": ["{class}"]})
+FORGOTTEN, WRONG = "bird", "drum"
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    return make_catalog(tmp_path_factory.mktemp("catalog"), 96, 96, splits=("train", "train", "train", "test"))
+
+
+@pytest.fixture(scope="module")
+def pairs(corpus: Catalog) -> Pairs:
+    return load_pairs(corpus, clip.create(TINY, 0))
+
+
+@pytest.fixture(scope="module")
+def sets(corpus: Catalog, pairs: Pairs) -> Sets:
+    trained = np.array(corpus.metadata["split"].to_pylist()) == "train"
+    forget = trained & (np.array(pairs.classes) == FORGOTTEN)
+    near = trained & (np.array(pairs.classes) == WRONG)
+    groups = {"forget": forget, "neighbours": near, "retain": trained & ~forget & ~near, "test": ~trained}
+    rows = {name: np.flatnonzero(chosen) for name, chosen in groups.items()}
+    return Sets(rows, members=rows["forget"], never_seen=rows["test"])
+
+
+def trained_without(corpus: Catalog, recipe: TrainParams, class_name: str | None) -> Clip:
+    model = clip.create(TINY, 0)
+    classes = dict(zip(corpus.ids, corpus.metadata["class"].to_pylist(), strict=True))
+    ids = {sample_id for sample_id in corpus.split_ids("train") if classes[sample_id] != class_name}
+    train(model, load_pairs(corpus, model, ids), recipe, COMPUTE, 0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def original(corpus: Catalog, train_params: TrainParams) -> Clip:
+    clip.configure(COMPUTE)
+    return trained_without(corpus, train_params, None)
+
+
+@pytest.fixture(scope="module")
+def gold(corpus: Catalog, train_params: TrainParams) -> Clip:
+    return trained_without(corpus, train_params, FORGOTTEN)
+
+
+def verdict(original: Clip, impostor: Clip, gold: Clip, pairs: Pairs, sets: Sets) -> tuple[bool, str, set[str]]:
+    blocks: list[dict[str, Any]] = [
+        measure(model, pairs, sets, EVALUATE, 64).metrics for model in (original, impostor, gold)
+    ]
+    found = judge(load_params(ROOT / "params.yaml").gate, *blocks, expected_similarity=float("nan"))
+    failed = {check["name"] for check in found["gate"]["checks"] if not check["passed"]}
+    return found["gate"]["passed"], found["diagnosis"], failed
+
+
+def test_the_gold_standard_passes(original: Clip, gold: Clip, pairs: Pairs, sets: Sets) -> None:
+    assert verdict(original, gold, gold, pairs, sets) == (True, "effective", set())
+
+
+def test_an_untouched_model_is_refused(original: Clip, gold: Clip, pairs: Pairs, sets: Sets) -> None:
+    passed, _, failed = verdict(original, original, gold, pairs, sets)
+    assert not passed
+    assert {"forget_similarity", "membership"} <= failed
+
+
+def test_a_model_that_forgot_another_class_is_refused(
+    corpus: Catalog, train_params: TrainParams, original: Clip, gold: Clip, pairs: Pairs, sets: Sets
+) -> None:
+    passed, _, failed = verdict(original, trained_without(corpus, train_params, WRONG), gold, pairs, sets)
+    assert not passed
+    assert {"forget_similarity", "neighbour_similarity"} <= failed
+
+
+def test_a_destroyed_model_is_refused(original: Clip, gold: Clip, pairs: Pairs, sets: Sets) -> None:
+    passed, diagnosis, failed = verdict(original, clip.create(TINY, 1), gold, pairs, sets)
+    assert (passed, diagnosis) == (False, "catastrophic")
+    assert "retain_recall" in failed
+
+
+def test_a_model_pushed_to_negative_similarity_is_refused(original: Clip, gold: Clip, pairs: Pairs, sets: Sets) -> None:
+    pushed = original.clone()
+    rows = sets.groups["forget"]
+    optimizer = torch.optim.Adam(pushed.model.parameters(), lr=0.003)
+    for _ in range(40):
+        images = pushed.encode_pixels(pairs.images(rows))
+        texts = pushed.encode_tokens(pushed.tokenizer(pairs.canonical(rows)))
+        optimizer.zero_grad()
+        (images * texts).sum(dim=1).mean().backward()
+        optimizer.step()
+    measured = measure(pushed, pairs, sets, EVALUATE, 64).metrics
+    assert measured["forget"]["pair_similarity"] < -0.3
+    passed, diagnosis, failed = verdict(original, pushed, gold, pairs, sets)
+    assert (passed, diagnosis) != (True, "effective")
+    assert "forget_similarity" in failed
+
+
+def test_an_empty_forget_set_is_refused_and_not_called_a_success(original: Clip, pairs: Pairs, sets: Sets) -> None:
+    nothing = np.array([], dtype=np.int64)
+    empty = Sets(sets.groups | {"forget": nothing}, members=nothing, never_seen=sets.never_seen)
+    block = measure(original, pairs, empty, EVALUATE, 64).metrics
+    with pytest.raises(ExpungeError, match="forgets nothing"):
+        judge(load_params(ROOT / "params.yaml").gate, block, block, block, expected_similarity=float("nan"))
