@@ -49,6 +49,20 @@ class Paths:
         return self.root / "reports" / "live.json"
 
     @property
+    def suppression(self) -> Path:
+        """Keyed digests of what no source may bring back: beside the ledger, and to be backed up with it."""
+        return self.root / "data" / "suppression.jsonl"
+
+    @property
+    def kept_out(self) -> Path:
+        """Which samples the last build of the catalog kept out."""
+        return self.root / ".expunge" / "kept-out.json"
+
+    def preview_page(self, request_id: str) -> Path:
+        """Pictures for the reviewer of one request; gone with its decision, ignored by git and DVC."""
+        return self.root / ".expunge" / "previews" / f"{request_id}.html"
+
+    @property
     def slot(self) -> Path:
         """Lock file: one heavy job at a time on this machine, whoever starts it."""
         return self.root / ".expunge" / "slot.lock"

@@ -173,11 +173,11 @@ def requester_digest(requester: str, root: Path) -> str:
         ExpungeError: the key cannot be read or created.
     """
     plain = " ".join(unicodedata.normalize("NFKC", requester).casefold().split())
-    return hmac.new(_key(root), plain.encode("utf-8", "surrogateescape"), "sha256").hexdigest()
+    return hmac.new(secret_key(root), plain.encode("utf-8", "surrogateescape"), "sha256").hexdigest()
 
 
-def _key(root: Path) -> bytes:
-    """The secret from the environment, else from the key file, which the first use creates."""
+def secret_key(root: Path) -> bytes:
+    """The secret of all keyed digests: from the environment, else from the key file, which the first use creates."""
     if secret := os.environ.get(KEY_VARIABLE):
         return secret.encode("utf-8", "surrogateescape")
     path = Paths(root).key

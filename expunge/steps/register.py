@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from expunge import suppression
 from expunge.catalog import MANIFEST
 from expunge.config import Params
 from expunge.errors import ExpungeError
@@ -36,6 +37,8 @@ def register(paths: Paths, params: Params, release: str) -> None:
     version = record(paths, params.mlflow, _record(paths, params, facts, metrics, description))
     if description and facts["verdict"] == "passed":
         _mark_released(paths, params, description, facts["model_digest"])
+        listed = suppression.record(paths, release)
+        print(f"register: {listed} forgotten samples are kept out of every later catalog")
     write_json(where.registration, facts)
     print(f"register: {release} {facts['verdict']}, {params.mlflow.registered_model}/{version} in MLflow")
 
