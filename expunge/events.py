@@ -22,7 +22,7 @@ from pydantic import Field, ValidationError
 from expunge.config import Block, explain
 from expunge.errors import ExpungeError, RequestRefused
 from expunge.files import digest_of
-from expunge.requests import DeletionRequest
+from expunge.requests import DeletionRequest, LikeSample
 
 State = Literal["received", "previewed", "approved", "rejected", "withdrawn", "released", "purged", "verified"]
 """A request's state is the kind of its last event."""
@@ -97,6 +97,19 @@ class Record:
     def approved_digest(self) -> str | None:
         """The digest that was approved, None where none was."""
         return next((event.payload.get("digest") for event in self.events if event.kind == "approved"), None)
+
+    @property
+    def approved_near_duplicates(self) -> tuple[LikeSample, ...]:
+        """The near-duplicates that the approval takes along."""
+        approval = next((event.payload for event in self.events if event.kind == "approved"), {})
+        return tuple(LikeSample(**one) for one in approval.get("near_duplicates", ()))
+
+    @property
+    def shown_near_duplicates(self) -> tuple[LikeSample, ...] | None:
+        """Those that the last preview showed, None where there was none or it could not look for them."""
+        shown = next((event.payload for event in reversed(self.events) if event.kind == "previewed"), {})
+        expansion = shown.get("expansion")
+        return None if expansion is None else tuple(LikeSample(**one) for one in expansion)
 
     @property
     def is_open(self) -> bool:

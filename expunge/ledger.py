@@ -17,7 +17,7 @@ from expunge.config import LedgerParams
 from expunge.database import Database
 from expunge.errors import ExpungeError, RequestRefused
 from expunge.events import FORWARD, Event, Record, State, check_chain, checked_content, numbered
-from expunge.requests import Basis, DeletionRequest, Selector, iso_seconds, login_name, month_after, utc_now
+from expunge.requests import Basis, DeletionRequest, LikeSample, Selector, iso_seconds, login_name, month_after, utc_now
 from expunge.requests import requester_digest as keyed_digest
 
 
@@ -151,13 +151,32 @@ class Ledger:
 
         self._advance([request_id], "previewed", by or login_name(), lambda _: dict(counts), unless_seen)
 
-    def approve(self, request_id: str, by: str | None = None) -> None:
+    def approve(
+        self,
+        request_id: str,
+        by: str | None = None,
+        near_duplicates: Sequence[LikeSample] = (),
+        excluded: Sequence[str] = (),
+    ) -> None:
         """Approve the request with its present content.
+
+        Args:
+            near_duplicates: of what it selects, to be forgotten too.
+            excluded: ids of near-duplicates that the approver saw and leaves alone.
 
         Raises:
             ExpungeError: it is decided already.
         """
-        self._advance([request_id], "approved", by or login_name(), lambda record: {"digest": record.request.digest})
+        decision: dict[str, Any] = {}
+        if near_duplicates:
+            decision["near_duplicates"] = [one.model_dump(mode="json") for one in near_duplicates]
+        if excluded:
+            decision["excluded"] = list(excluded)
+
+        def payload(record: Record) -> dict[str, Any]:
+            return {"digest": record.request.digest} | decision
+
+        self._advance([request_id], "approved", by or login_name(), payload)
 
     def reject(self, request_id: str, by: str | None = None, reason: str = "") -> None:
         """Reject the request for `reason`.
@@ -268,7 +287,7 @@ class Ledger:
 def _as_approved(record: Record) -> DeletionRequest:
     if record.request.digest != record.approved_digest:
         raise ExpungeError(f"{record.request.request_id} is not what was approved; the ledger was changed.")
-    return record.request
+    return record.request.model_copy(update={"near_duplicates": record.approved_near_duplicates})
 
 
 def _same(known: DeletionRequest, asked: DeletionRequest, due: date | None) -> DeletionRequest:

@@ -34,7 +34,7 @@ Evidence = Literal["id", "content", "picture", "near-duplicate"]
 
 FORMAT = 1
 BAND_BITS = 16
-EQUAL_BANDS = 5
+EQUAL_BANDS = 3
 """So many of the 16 bands must be equal under one view; calibrated by bench/near_duplicates.py."""
 DIGEST = 32
 SHORT = 8
@@ -128,10 +128,13 @@ def record(paths: Paths, release: str) -> int:
 
 def _line(key: bytes, sample: Sample) -> dict:
     from expunge.near_duplicates.hashes import perceptual_hashes
-    from expunge.near_duplicates.pictures import few_views
+    from expunge.near_duplicates.pictures import geometric_views
 
     name, content, picture = _exact_digests(key, sample)
-    views = {"".join(_bands(key, bits)) for bits in perceptual_hashes(few_views(_decoded(sample)))}
+    views = {
+        "".join(_bands(key, bits))
+        for bits in perceptual_hashes([view.image() for view in geometric_views(_decoded(sample))])
+    }
     return {"id": name, "content": content, "picture": picture, "views": sorted(views)}
 
 

@@ -6,23 +6,43 @@ Positions within two pixels count as the same, so that compression, rescaling an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-from expunge.near_duplicates.pictures import SIDE, colour_views, frames, geometric_views
+from expunge.near_duplicates.pictures import SIDE, View, frames, geometric_views, recolourings
 
 COARSE = 32
 TINY = 16
+"""Sides of the thumbnails that are aligned, and of those that are recoloured to choose a colour change."""
 ALIGNED = 2
-"""Geometric views of each frame that are compared pixel by pixel."""
+"""Views of each frame that are aligned and compared pixel by pixel."""
+STEPS = (2.0, 1.0, 0.5)
+"""Pixels by which the edges of a view are moved to align it."""
 REACH = 5
 """Pixels on each side of the neighbourhood in which a value may be found again."""
 SOFTEN = 1.0
 WORST = 12
 """The difference is what so many places of 3 x 3 pixels reach."""
+STRIKING = 40.0
+
+
+class Difference(NamedTuple):
+    """How a candidate differs from an original under the best view.
+
+    Attributes:
+        worst: the greatest local difference, 0 to 255.
+        share: part of the places that differ strikingly.
+        aligned, frame: the two pictures that were compared.
+    """
+
+    worst: float
+    share: float
+    aligned: Image.Image
+    frame: Image.Image
 
 
 @dataclass(frozen=True)
@@ -37,13 +57,17 @@ class Range:
 class Candidate:
     """A picture that may be a copy."""
 
-    def __init__(self, image: Image.Image) -> None:
-        self.frames = frames(image)
+    def __init__(self, pictures: tuple[Image.Image, Image.Image]) -> None:
+        self.frames = pictures
+
+    @classmethod
+    def of(cls, image: Image.Image) -> Candidate:
+        return cls(frames(image))
 
     @cached_property
     def shapes(self) -> np.ndarray:
         """Normalised grey thumbnails of the frames, float32 [2, COARSE²]."""
-        return _shapes(self.frames)
+        return _shapes([frame.reduce(SIDE // COARSE) for frame in self.frames])
 
     @cached_property
     def ranges(self) -> list[Range]:
@@ -59,31 +83,52 @@ class Original:
     @cached_property
     def shapes(self) -> np.ndarray:
         """Normalised grey thumbnails of the views, float32 [V, COARSE²]."""
-        return _shapes(self.views)
+        return _shapes([view.image(COARSE) for view in self.views])
 
-    def difference(self, candidate: Candidate) -> float:
-        """The greatest local difference from `candidate` under the best view, 0 to 255."""
+    def difference(self, candidate: Candidate) -> Difference:
+        """How `candidate` differs from the best view."""
         likeness = np.abs(self.shapes @ candidate.shapes.T)
-        best = 255.0
+        found = []
         for number, frame in enumerate(candidate.frames):
             for view in np.argsort(-likeness[:, number], kind="stable")[:ALIGNED]:
-                recoloured = _recoloured(self.views[view], frame)
-                best = min(best, _local_difference(_range(recoloured), candidate.ranges[number]))
-        return best
+                aligned = _recoloured(_aligned(self.views[view], candidate.shapes[number]).image(), frame)
+                places = _local_differences(_range(aligned), candidate.ranges[number])
+                found.append(Difference(float(places[-WORST]), float((places > STRIKING).mean()), aligned, frame))
+        return min(found, key=lambda one: (one.worst, one.share))
 
 
-def _shapes(images: list[Image.Image] | tuple[Image.Image, ...]) -> np.ndarray:
-    grey = np.stack([np.asarray(image.convert("L").reduce(SIDE // COARSE), np.float32).ravel() for image in images])
+def _shapes(thumbnails: list[Image.Image]) -> np.ndarray:
+    grey = np.stack([np.asarray(thumbnail.convert("L"), np.float32).ravel() for thumbnail in thumbnails])
     grey -= grey.mean(axis=1, keepdims=True)
     return grey / np.maximum(np.linalg.norm(grey, axis=1, keepdims=True), 1e-6)
+
+
+def _aligned(view: View, shape: np.ndarray) -> View:
+    """`view` with its edges moved until its shape is as like `shape` as small steps can make it."""
+
+    def likeness(view: View) -> float:
+        return abs(float(_shapes([view.image(COARSE)])[0] @ shape))
+
+    best = likeness(view)
+    for step in STEPS:
+        for edge in range(4):
+            for move in (-step, step):
+                box = list(view.box)
+                box[edge] = min(max(box[edge] + move, 0.0), float(SIDE))
+                if min(box[2] - box[0], box[3] - box[1]) < SIDE / 8:
+                    continue
+                moved = replace(view, box=tuple(box))
+                if (score := likeness(moved)) > best:
+                    view, best = moved, score
+    return view
 
 
 def _recoloured(view: Image.Image, goal: Image.Image) -> Image.Image:
     """`view` under the colour change that brings it nearest to `goal`."""
     small, wanted = view.reduce(SIDE // TINY), np.asarray(goal.reduce(SIDE // TINY), np.float32)
-    errors = [np.abs(np.asarray(changed, np.float32) - wanted).mean() for changed in colour_views(small)]
-    best = int(np.argmin(errors))
-    return next(changed for number, changed in enumerate(colour_views(view)) if number == best)
+    changes = recolourings()
+    errors = [np.abs(np.asarray(change(small), np.float32) - wanted).mean() for change in changes]
+    return changes[int(np.argmin(errors))](view)
 
 
 def _range(image: Image.Image) -> Range:
@@ -92,10 +137,11 @@ def _range(image: Image.Image) -> Range:
     return Range(*(np.asarray(part, np.float32) for part in (soft, low, high)))
 
 
-def _local_difference(left: Range, right: Range) -> float:
+def _local_differences(left: Range, right: Range) -> np.ndarray:
+    """The mean difference of every place of 3 x 3 pixels, the least first, float32 [(S - 2)²]."""
     outside = np.maximum(_outside(left, right), _outside(right, left)).max(axis=2)
     windows = np.lib.stride_tricks.sliding_window_view(outside, (3, 3)).mean(axis=(2, 3))
-    return float(np.sort(windows, axis=None)[-WORST])
+    return np.sort(windows, axis=None)
 
 
 def _outside(inner: Range, outer: Range) -> np.ndarray:

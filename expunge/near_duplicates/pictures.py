@@ -6,7 +6,9 @@ padding counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter, ImageOps
@@ -17,11 +19,26 @@ SIDE = 64
 ROTATIONS = (-8, -5, -2.5, 2.5, 5, 8)
 """Degrees; the comparison tolerates half a step."""
 
-SPANS = ((0, 1), (0, 0.92), (0, 0.84), (0.08, 1), (0.16, 1), (0.06, 0.94))
+SPANS = ((0, 1), (0, 0.9), (0.1, 1), (0.06, 0.94))
 """Parts of the width, and of the height, that a crop leaves."""
 
 TRIM_ROUNDS = 8
 BORDER_CONTRAST = 40
+
+Box = tuple[float, float, float, float]
+Recolouring = Callable[[Image.Image], Image.Image]
+
+
+@dataclass(frozen=True)
+class View:
+    """A part of a standard picture; `box` is left, top, right and bottom in its pixels."""
+
+    picture: Image.Image
+    box: Box
+
+    def image(self, side: int = SIDE) -> Image.Image:
+        """The part alone, `side` pixels wide and high."""
+        return self.picture.resize((side, side), Image.Resampling.BICUBIC, box=self.box)
 
 
 def standard(image: Image.Image) -> Image.Image:
@@ -32,38 +49,35 @@ def standard(image: Image.Image) -> Image.Image:
 def frames(image: Image.Image) -> tuple[Image.Image, Image.Image]:
     """The whole picture, and the same without its plain border, both standard."""
     whole = standard(image)
-    return whole, standard(image.convert("RGB").crop(_content_box(image, whole)))
+    left, top, right, bottom = _content_box(whole)
+    across, down = image.width / SIDE, image.height / SIDE
+    box = (left * across, top * down, right * across, bottom * down)
+    return whole, image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box)
 
 
-def geometric_views(image: Image.Image) -> list[Image.Image]:
-    """Standard pictures: whole and trimmed, slightly rotated, cropped; then the same again mirrored."""
-    whole, trimmed = frames(image)
-    views = [whole, *_crops(trimmed)]
-    for angle in ROTATIONS:
-        views += frames(whole.rotate(angle, Image.Resampling.BICUBIC, fillcolor=border_colour(whole)))
-    return views + [ImageOps.mirror(view) for view in views]
+def geometric_views(image: Image.Image) -> list[View]:
+    """Whole and trimmed, cropped, slightly rotated; then the same again mirrored."""
+    whole = standard(image)
+    fill = border_colour(whole)
+    turned = [whole.rotate(angle, Image.Resampling.BICUBIC, fillcolor=fill) for angle in ROTATIONS]
+    views = []
+    for mirrored in (False, True):
+        upright, *rotated = (ImageOps.mirror(picture) if mirrored else picture for picture in (whole, *turned))
+        views += [View(upright, (0, 0, SIDE, SIDE)), *_crops(upright)]
+        for picture in rotated:
+            views += [View(picture, (0, 0, SIDE, SIDE)), View(picture, _content_box(picture))]
+    return views
 
 
-def few_views(image: Image.Image) -> list[Image.Image]:
-    """Standard pictures: the views that are worth a line each in a list that is kept for ever."""
-    whole, trimmed = frames(image)
-    views = [whole, *(_crop(trimmed, span, (0, 1)) for span in SPANS), *(_crop(trimmed, (0, 1), s) for s in SPANS[1:])]
-    for angle in (-5, -2.5, 2.5, 5):
-        views.append(frames(whole.rotate(angle, Image.Resampling.BICUBIC, fillcolor=border_colour(whole)))[1])
-    return views + [ImageOps.mirror(view) for view in views]
-
-
-def colour_views(image: Image.Image) -> Iterator[Image.Image]:
-    """The picture as it is, then under the usual changes of brightness, contrast, saturation and hue."""
-    yield image
-    for factor in (0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.2, 1.35, 1.5):
-        yield ImageEnhance.Brightness(image).enhance(factor)
-    for factor in (0.5, 0.6, 0.7, 0.8, 1.25, 1.5, 1.8):
-        yield ImageEnhance.Contrast(image).enhance(factor)
-    for factor in (0, 0.3, 0.6, 1.4, 1.8, 2.5):
-        yield ImageEnhance.Color(image).enhance(factor)
-    for shift in range(8, 256, 8):
-        yield _hue_shifted(image, shift)
+def recolourings() -> list[Recolouring]:
+    """None, then the usual changes of brightness, contrast, saturation and hue."""
+    kinds = (
+        (ImageEnhance.Brightness, (0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.2, 1.35, 1.5)),
+        (ImageEnhance.Contrast, (0.5, 0.6, 0.7, 0.8, 1.25, 1.5, 1.8)),
+        (ImageEnhance.Color, (0, 0.3, 0.6, 1.4, 1.8, 2.5)),
+    )
+    enhanced = [partial(_enhanced, kind, factor) for kind, factors in kinds for factor in factors]
+    return [lambda image: image, *enhanced, *(partial(_hue_shifted, shift) for shift in range(8, 256, 8))]
 
 
 def border_colour(image: Image.Image) -> tuple[int, ...]:
@@ -73,27 +87,29 @@ def border_colour(image: Image.Image) -> tuple[int, ...]:
     return tuple(int(value) for value in np.median(edge, axis=0))
 
 
-def _hue_shifted(image: Image.Image, shift: int) -> Image.Image:
+def _enhanced(kind: type, factor: float, image: Image.Image) -> Image.Image:
+    return kind(image).enhance(factor)
+
+
+def _hue_shifted(shift: int, image: Image.Image) -> Image.Image:
     """`image` with its hue turned by `shift` 256ths of the circle."""
     hue, saturation, value = image.convert("HSV").split()
     return Image.merge("HSV", (hue.point(lambda h: (h + shift) % 256), saturation, value)).convert("RGB")
 
 
-def _crops(frame: Image.Image) -> Iterator[Image.Image]:
-    for across in SPANS:
-        for down in SPANS:
-            yield _crop(frame, across, down)
+def _crops(picture: Image.Image) -> Iterator[View]:
+    """The trimmed picture, and what crops leave of it."""
+    left, top, right, bottom = _content_box(picture)
+    width, height = right - left, bottom - top
+    for start, end in SPANS:
+        for first, last in SPANS:
+            box = (left + start * width, top + first * height, left + end * width, top + last * height)
+            yield View(picture, box)
 
 
-def _crop(frame: Image.Image, across: tuple[float, float], down: tuple[float, float]) -> Image.Image:
-    """What lies between two fractions of the width and two of the height."""
-    box = (across[0] * SIDE, down[0] * SIDE, across[1] * SIDE, down[1] * SIDE)
-    return frame.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box)
-
-
-def _content_box(image: Image.Image, whole: Image.Image) -> tuple[int, int, int, int]:
-    """What is left of `image` when rows and columns of one colour are taken from its edges, again and again: a
-    padded picture may have had a border of its own."""
+def _content_box(whole: Image.Image) -> Box:
+    """What is left when rows and columns of one colour are taken from the edges, again and again: a padded picture
+    may have had a border of its own."""
     left, top, right, bottom = 0, 0, SIDE, SIDE
     calm = whole.filter(ImageFilter.BoxBlur(1))
     for _ in range(TRIM_ROUNDS):
@@ -101,9 +117,12 @@ def _content_box(image: Image.Image, whole: Image.Image) -> tuple[int, int, int,
         backdrop = Image.new("RGB", part.size, border_colour(part))
         differs = np.asarray(ImageChops.difference(part, backdrop)).max(axis=2) > BORDER_CONTRAST
         rows, columns = (np.flatnonzero(differs.sum(axis=axis) > 1) for axis in (1, 0))
-        if min(len(rows), len(columns)) < SIDE // 8 or differs.size == len(rows) * len(columns):
+        if min(len(rows), len(columns)) < SIDE // 8:
             break
-        left, right = left + int(columns[0]), left + int(columns[-1]) + 1
-        top, bottom = top + int(rows[0]), top + int(rows[-1]) + 1
-    across, down = image.width / SIDE, image.height / SIDE
-    return round(left * across), round(top * down), round(right * across), round(bottom * down)
+        # Where a border ends, rescaling has left a row that is half border: it would hide a border within.
+        off = [edge + 1 if edge else 0 for edge in (columns[0], rows[0], part.width - 1 - columns[-1])]
+        off.append(edge + 1 if (edge := part.height - 1 - rows[-1]) else 0)
+        if not any(off):
+            break
+        left, top, right, bottom = left + int(off[0]), top + int(off[1]), right - int(off[2]), bottom - int(off[3])
+    return left, top, right, bottom

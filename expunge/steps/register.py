@@ -20,6 +20,7 @@ from expunge.lineage.digests import CONFIG, WEIGHTS, sha256_if_there, weights
 from expunge.lineage.dvc import data_version, git_commit, read_locks, relative
 from expunge.lineage.mlflow import DataSet, Record, flatten, record
 from expunge.paths import BASE, Paths
+from expunge.preview_page import discard_pages
 from expunge.releases import Release, load_release
 from expunge.report import words
 from expunge.steps import step_main
@@ -37,6 +38,7 @@ def register(paths: Paths, params: Params, release: str) -> None:
     version = record(paths, params.mlflow, _record(paths, params, facts, metrics, description))
     if description and facts["verdict"] == "passed":
         _mark_released(paths, params, description, facts["model_digest"])
+        discard_pages(paths, [request.request_id for request in description.requests])
         listed = suppression.record(paths, release)
         print(f"register: {listed} forgotten samples are kept out of every later catalog")
     write_json(where.registration, facts)
