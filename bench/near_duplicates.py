@@ -110,7 +110,7 @@ def _figures(
     found: list[search.NearDuplicate], drawn: list[Sample], planted: dict[str, Sample], samples: list[Sample]
 ) -> dict:
     by_id = {sample.sample_id: sample for sample in samples}
-    hits = {one.sample_id for one in found if one.sample_id in planted and one.sample_id.endswith(f":{one.resembles}")}
+    hits = {one.sample_id for one in found if one.sample_id in planted}
     natural = [one for one in found if one.sample_id not in planted]
     false = [one for one in natural if not _twins(by_id[one.sample_id], by_id[one.resembles])]
     per_drawn = Counter(one.resembles for one in false)

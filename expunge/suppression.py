@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal
 from expunge.catalog import Catalog, Sample
 from expunge.errors import ExpungeError
 from expunge.files import sha256_bytes, write_bytes
+from expunge.near_duplicates.variants import declared_apart
 from expunge.paths import Paths
 from expunge.requests import secret_key
 
@@ -49,12 +50,14 @@ class Suppressed:
         key: the ledger's secret.
         exact: keyed digests of ids, contents and pictures.
         bands: keyed digest of a band → the views, by number, that have it.
+        declared: of each view, the keyed digests of its sample's concept and variant.
         known: keyed digests of the ids that were in the catalog, and stayed, at the last release.
     """
 
     key: bytes = b""
     exact: dict[str, Evidence] = field(default_factory=dict)
     bands: dict[str, list[int]] = field(default_factory=dict)
+    declared: tuple[tuple[str, str | None], ...] = ()
     known: frozenset[str] = frozenset()
 
     @classmethod
@@ -69,13 +72,14 @@ class Suppressed:
             return cls()
         exact: dict[str, Evidence] = {}
         bands: dict[str, list[int]] = defaultdict(list)
-        views = (view for line in lines.values() for view in line["views"])
+        views = [(line, view) for line in lines.values() for view in line["views"]]
         for line in lines.values():
             exact |= {line["id"]: "id", line["content"]: "content", line["picture"]: "picture"}
-        for number, view in enumerate(views):
+        for number, (_, view) in enumerate(views):
             for band in _pieces(view, SHORT):
                 bands[band].append(number)
-        return cls(secret_key(paths.root), exact, dict(bands), frozenset(_known(paths)))
+        declared = tuple((line["concept"], line["variant"]) for line, _ in views)
+        return cls(secret_key(paths.root), exact, dict(bands), declared, frozenset(_known(paths)))
 
     def __bool__(self) -> bool:
         return bool(self.exact)
@@ -95,11 +99,16 @@ class Suppressed:
 
     def _resembles(self, sample: Sample) -> bool:
         from expunge.near_duplicates.hashes import perceptual_hashes
-        from expunge.near_duplicates.pictures import frames
+        from expunge.near_duplicates.pictures import frames, has_structure
 
-        for bits in perceptual_hashes(frames(_decoded(sample))):
+        picture = _decoded(sample)
+        if not has_structure(picture):
+            return False
+        declared = _declared(self.key, sample)
+        for bits in perceptual_hashes(frames(picture)):
             hits = Counter(view for band in _bands(self.key, bits) for view in self.bands.get(band, ()))
-            if hits and max(hits.values()) >= EQUAL_BANDS:
+            likely = (view for view, count in hits.items() if count >= EQUAL_BANDS)
+            if any(not declared_apart(*declared, *self.declared[view]) for view in likely):
                 return True
         return False
 
@@ -128,14 +137,27 @@ def record(paths: Paths, release: str) -> int:
 
 def _line(key: bytes, sample: Sample) -> dict:
     from expunge.near_duplicates.hashes import perceptual_hashes
-    from expunge.near_duplicates.pictures import geometric_views
+    from expunge.near_duplicates.pictures import geometric_views, has_structure
 
-    name, content, picture = _exact_digests(key, sample)
-    views = {
-        "".join(_bands(key, bits))
-        for bits in perceptual_hashes([view.image() for view in geometric_views(_decoded(sample))])
+    name, content, image = _exact_digests(key, sample)
+    concept, variant = _declared(key, sample)
+    picture, views = _decoded(sample), set()
+    if has_structure(picture):
+        hashes = perceptual_hashes([view.image() for view in geometric_views(picture)])
+        views = {"".join(_bands(key, bits)) for bits in hashes}
+    return {
+        "id": name,
+        "content": content,
+        "picture": image,
+        "concept": concept,
+        "variant": variant,
+        "views": sorted(views),
     }
-    return {"id": name, "content": content, "picture": picture, "views": sorted(views)}
+
+
+def _declared(key: bytes, sample: Sample) -> tuple[str, str | None]:
+    variant = None if sample.variant is None else _digest(key, "variant", sample.variant)
+    return _digest(key, "concept", sample.concept), variant
 
 
 def _exact_digests(key: bytes, sample: Sample) -> Iterator[str]:

@@ -9,15 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from expunge.catalog import Catalog, Sample, Source, write_catalog
+from expunge.config import Params
 from expunge.errors import ExpungeError
+from expunge.files import read_json
 from expunge.paths import Paths
 from expunge.requests import KEY_VARIABLE
 from expunge.selection import ForgetRow, write_forget
-from expunge.steps.catalog import still_needed
+from expunge.steps.catalog import catalog, still_needed
 from expunge.suppression import Suppressed, record
+from project import tiny_params
 from samples import make_samples
 
 FORGOTTEN = ("sample:0000", "sample:0007")
@@ -100,6 +104,9 @@ def test_other_newcomers_enter_and_what_stayed_is_not_judged_again(paths: Paths)
     twin = png(ImageOps.mirror(drawing(7)))
     assert suppressed.matches(replace(drawn(1)[0], sample_id="new", image=twin))
     assert not suppressed.matches(replace(drawn(12)[11], image=twin))
+    sibling = replace(drawn(8)[7], sample_id="new", image=twin, variant="medium")
+    assert not suppressed.matches(sibling)
+    assert suppressed.matches(replace(sibling, variant=drawn(8)[7].variant))
 
 
 def test_the_list_holds_no_content_and_is_the_same_when_written_again(paths: Paths) -> None:
@@ -142,8 +149,6 @@ def test_forgotten_samples_stay_until_the_model_that_learned_them_is_gone(paths:
             }
         ],
     }
-    import yaml
-
     paths.release("r001").folder.mkdir()
     paths.release("r001").description.write_text(yaml.safe_dump(release))
     weights = paths.release("base").model / "model.safetensors"
@@ -153,3 +158,17 @@ def test_forgotten_samples_stay_until_the_model_that_learned_them_is_gone(paths:
     weights.unlink()
     assert still_needed(paths) == set()
     assert Catalog(paths.catalog).row_of.keys() >= set(FORGOTTEN)
+
+
+def test_the_next_catalog_is_built_without_what_is_forgotten_and_says_so(tmp_path: Path, capsys) -> None:
+    paths, params = Paths(tmp_path), Params(**tiny_params(catalog={"limit": 12}))
+    catalog(paths, params, "base")
+    before = Catalog(paths.catalog)
+    gone = before.ids[3]
+    write_forget(paths.release("r001").forget, [ForgetRow(gone, "req-0001", "id", None, "r001")])
+    record(paths, "r001")
+    assert Catalog(paths.catalog).digest == before.digest
+    catalog(paths, params, "base")
+    assert Catalog(paths.catalog).ids == [name for name in before.ids if name != gone]
+    assert read_json(paths.kept_out) == [{"sample_id": gone, "evidence": "id"}]
+    assert "1 samples kept out as forgotten" in capsys.readouterr().out

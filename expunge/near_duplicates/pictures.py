@@ -25,6 +25,9 @@ SPANS = ((0, 1), (0, 0.9), (0.1, 1), (0.06, 0.94))
 TRIM_ROUNDS = 8
 BORDER_CONTRAST = 40
 
+FLAT = 3.0
+"""A picture whose grey levels spread less has no structure to recognise."""
+
 Box = tuple[float, float, float, float]
 Recolouring = Callable[[Image.Image], Image.Image]
 
@@ -78,6 +81,11 @@ def recolourings() -> list[Recolouring]:
     )
     enhanced = [partial(_enhanced, kind, factor) for kind, factors in kinds for factor in factors]
     return [lambda image: image, *enhanced, *(partial(_hue_shifted, shift) for shift in range(8, 256, 8))]
+
+
+def has_structure(image: Image.Image) -> bool:
+    """Whether there is anything to recognise the picture by but its colour."""
+    return float(np.asarray(image.convert("L"), np.float32).std()) >= FLAT
 
 
 def border_colour(image: Image.Image) -> tuple[int, ...]:

@@ -21,7 +21,8 @@ from PIL import Image, ImageOps
 from expunge.catalog import Catalog
 from expunge.near_duplicates.compare import Candidate, Original
 from expunge.near_duplicates.hashes import BITS, distances, perceptual_hashes
-from expunge.near_duplicates.pictures import frames
+from expunge.near_duplicates.pictures import frames, has_structure
+from expunge.near_duplicates.variants import declared_apart
 
 if TYPE_CHECKING:
     from expunge.selection import Vectors
@@ -32,15 +33,13 @@ NEAR_COSINE = 0.95
 """So are pairs whose embeddings are that near, mirrored or not."""
 MAX_DIFFERENCE = 36.0
 """The greatest local difference of near-duplicates, 0 to 255."""
-MIN_COSINE = 0.9
+MIN_COSINE = 0.8
 """The least cosine of the two aligned pictures' embeddings."""
 OVERLAY_SHARE = 0.03
-OVERLAY_COSINE = 0.97
+OVERLAY_COSINE = 0.93
 OVERLAY_CROWD = 3
 """What a copy with something laid over it is known by: at most so much of it differs, the embeddings are nearer still,
 and no more than so many pictures resemble the original in this way."""
-FLAT = 3.0
-"""A picture whose grey levels spread less has no structure to recognise."""
 CACHED = 256
 
 Encode = Callable[[Sequence[Image.Image]], np.ndarray]
@@ -83,12 +82,12 @@ def near_duplicates(
 ) -> list[NearDuplicate]:
     """Samples, neither selected nor excluded, that are near-duplicates of selected ones: the likest first.
 
-    Each comes with the selected sample that it differs from least. What the catalog declares to be another variant of
-    the same concept is none: a preview lists it under its concept. Memory grows with the hashes of the catalog (64
+    Each comes with the selected sample that it differs from least. What the catalog declares to be another variant is
+    none: a preview lists it under its concept. Memory grows with the hashes of the catalog (64
     bytes a sample) and the pictures of the selected samples.
     """
     originals = {name: decode(data, name) for name, data in _pictures(catalog, selected - excluded)}
-    originals = {name: image for name, image in originals.items() if np.asarray(image.convert("L")).std() >= FLAT}
+    originals = {name: image for name, image in originals.items() if has_structure(image)}
     pairs = _pairs_worth_comparing(originals, _hashes(catalog, selected | excluded, decode), vectors, encode)
     pairs = _without_variants(catalog, pairs)
 
@@ -114,12 +113,11 @@ def near_duplicates(
 
 
 def _without_variants(catalog: Catalog, pairs: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
-    """Another skin tone of the same emoji differs from it as a recoloured copy does; only the catalog knows."""
     concepts, variants = (catalog.metadata[name].to_pylist() for name in ("concept", "variant"))
 
     def declared(one: str, other: str) -> bool:
         left, right = catalog.row_of[one], catalog.row_of[other]
-        return concepts[left] == concepts[right] and variants[left] != variants[right]
+        return declared_apart(concepts[left], variants[left], concepts[right], variants[right])
 
     left = {name: {of: bits for of, bits in found.items() if not declared(name, of)} for name, found in pairs.items()}
     return {name: found for name, found in left.items() if found}
