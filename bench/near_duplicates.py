@@ -33,8 +33,18 @@ from expunge.search import picture_encoder
 from expunge.selection import ForgetRow, write_forget
 from expunge.suppression import EQUAL_BANDS, Suppressed, record
 
-SEED = 11
+SEED = 23
+"""Another than the limits were chosen with."""
 DRAWN = 20
+LIMITS = (
+    "NEAR_BITS",
+    "NEAR_COSINE",
+    "MAX_DIFFERENCE",
+    "MIN_COSINE",
+    "OVERLAY_SHARE",
+    "OVERLAY_COSINE",
+    "OVERLAY_CROWD",
+)
 NEWCOMERS = 200
 """Natural samples that are shown to the list of what is kept out as if they were new."""
 TWIN = 2.0
@@ -71,7 +81,7 @@ def main() -> None:
         "seed": SEED,
         "drawn": DRAWN,
         "catalog": len(mixed),
-        "limits": {name: getattr(search, name) for name in dir(search) if name.isupper() and name != "BITS"},
+        "limits": {name.lower(): getattr(search, name) for name in LIMITS},
         "search": _figures(found, drawn, planted, samples) | {"seconds": round(seconds, 1)},
         "suppression": {
             "equal_bands": EQUAL_BANDS,
