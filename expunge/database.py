@@ -117,9 +117,42 @@ def _sqlite_engine(address: sa.URL, root: Path) -> sa.Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if _writes(connection) else "BEGIN")
+        if _writes(connection):
+            _queue(connection)
+        else:
+            connection.exec_driver_sql("BEGIN")
 
     return engine
+
+
+def _queue(connection: sa.Connection) -> None:
+    """Begin as the only writer; give up when for `BUSY_SECONDS` nobody else has come to an end either.
+
+    SQLite's own waiting sleeps ever longer, up to 0.1 s, so that a busy writer takes the lock again before one who
+    waits looks, and it gives up on a ledger that is merely much used. Here all look often and at random.
+    """
+    connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+    seen, since = None, time.monotonic()
+    while not _tried(connection, "BEGIN IMMEDIATE"):
+        # This number changes whenever another connection commits.
+        version = _tried(connection, "PRAGMA data_version")
+        if version and (number := version.scalar_one()) != seen:
+            seen, since = number, time.monotonic()
+        if time.monotonic() > since + BUSY_SECONDS:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            break
+        time.sleep(random.uniform(0, 0.01))
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+
+
+def _tried(connection: sa.Connection, statement: str) -> sa.CursorResult | None:
+    """The result of a statement, None where the database is locked."""
+    try:
+        return connection.exec_driver_sql(statement)
+    except sa.exc.OperationalError as error:
+        if "locked" not in str(error.orig):
+            raise
+        return None
 
 
 def _postgresql_engine(address: sa.URL) -> sa.Engine:
