@@ -35,7 +35,7 @@ REQUIRED = ("external_reference", "basis", "kind", "value")
 COLUMNS = (*REQUIRED, "top", "min_score", "requester", "due", "note")
 
 Check = Callable[[Sequence[Selector]], object]
-"""Raises `ExpungeError` where no release could serve the selectors."""
+"""Raises `RequestRefused` where no release could serve the selectors."""
 
 
 class Submission(Block):
@@ -88,7 +88,7 @@ def receive(
         if submission.external_reference not in known:
             try:
                 check(submission.selectors)
-            except ExpungeError as error:
+            except RequestRefused as error:
                 raise RequestRefused(f"{submission.external_reference}: {error}") from None
     return ledger.add_all([_asked(submission, ledger) for submission in submissions], by)
 

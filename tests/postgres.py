@@ -62,7 +62,7 @@ def postgres_server() -> Iterator[Server]:
         finally:
             # Fast shutdown: open connections are closed.
             server.send_signal(signal.SIGINT)
-            server.wait(timeout=60)
+            server.wait(timeout=120)
     finally:
         shutil.rmtree(folder)
 

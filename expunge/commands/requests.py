@@ -18,7 +18,7 @@ from rich.table import Table
 
 from expunge.commands.releases import countdown
 from expunge.config import load_params
-from expunge.errors import ExpungeError
+from expunge.errors import ExpungeError, RequestRefused
 from expunge.paths import BASE, Paths
 
 if TYPE_CHECKING:
@@ -133,12 +133,17 @@ class Desk:
         """How many samples `selectors` catch today.
 
         Raises:
-            ExpungeError: nothing or everything, or they name something unknown.
+            RequestRefused: nothing or everything, or they name something unknown.
+            ExpungeError: the catalog or the forget set is missing or damaged.
         """
         from expunge.selection import check_enough_left, matches
 
-        found = matches(self.catalog, selectors, self.forgotten, self.text_scores)
-        check_enough_left(self.catalog, self.forgotten | set(found))
+        catalog, forgotten = self.catalog, self.forgotten
+        try:
+            found = matches(catalog, selectors, forgotten, self.text_scores)
+            check_enough_left(catalog, forgotten | set(found))
+        except ExpungeError as error:
+            raise RequestRefused(str(error)) from None
         return len(found)
 
 
@@ -214,8 +219,6 @@ def import_(
         path = desk.paths.root / load_params(desk.paths.params).ledger.drop_folder
         path.mkdir(parents=True, exist_ok=True)
     refused = False
-    # A missing catalog is no fault of the files.
-    assert desk.catalog
     for outcome in import_path(path, desk.ledger, desk.check, by):
         refused |= outcome.reason is not None
         typer.echo(f"{outcome.file}: {outcome.reason or ' '.join(outcome.requests)}", err=outcome.reason is not None)
