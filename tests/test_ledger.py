@@ -81,7 +81,7 @@ def test_the_same_references_from_eight_writers_make_one_request_each(params: Le
 
 
 ENDLESS = """
-import itertools, sys
+import itertools, sys, time
 from pathlib import Path
 from expunge.config import LedgerParams
 from expunge.ledger import Ledger
@@ -89,6 +89,7 @@ ledger = Ledger.open(LedgerParams(url=sys.argv[1], seed=None), Path(sys.argv[2])
 for number in itertools.count():
     request = ledger.add([{"kind": "class", "class_name": "apple"}], "ccpa", note=f"{sys.argv[3]} {number}", by="clerk")
     print(request.request_id, flush=True)
+    time.sleep(0.01)
 """
 
 
