@@ -8,7 +8,8 @@ documents", 1997). Without the key a line says nothing; with it one can test whe
 
 Near-duplicates are looked for among samples that were not in the catalog when the release was made: those that were,
 a reviewer has seen and kept. Hashes see no colour, so a newcomer that differs from a forgotten picture in colour alone
-is kept out too; a copy that was cropped by more than a tenth, or turned by more than five degrees, may pass.
+is kept out too, unless the catalog declares it another variant. bench/near_duplicates.py measures what comes through:
+half of the cropped copies and a third of the padded ones, hardly any others.
 """
 
 from __future__ import annotations
