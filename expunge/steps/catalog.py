@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 from expunge.catalog import Sample, write_catalog
 from expunge.config import Params
 from expunge.files import write_json
 from expunge.lineage.digests import weights
 from expunge.paths import BASE, Paths
-from expunge.releases import live_release, load_release
+from expunge.releases import chain, live_release
 from expunge.selection import read_forget
 from expunge.sources import open_source
 from expunge.steps import step_main
@@ -50,13 +51,8 @@ def still_needed(paths: Paths) -> set[str]:
     live = live_release(paths)
     if live == BASE or not paths.release(live).forget.is_file():
         return set()
-    rows = read_forget(paths.release(live).forget)
-    unpurged = {name for name in {row.release for row in rows} if _parent_is_there(paths, name)}
-    return {row.sample_id for row in rows if row.release in unpurged}
-
-
-def _parent_is_there(paths: Paths, name: str) -> bool:
-    return weights(paths, load_release(paths, name).parent).is_file()
+    unpurged = {name for parent, name in pairwise(chain(paths)) if weights(paths, parent).is_file()}
+    return {row.sample_id for row in read_forget(paths.release(live).forget) if row.release in unpurged}
 
 
 if __name__ == "__main__":
