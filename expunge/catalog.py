@@ -76,6 +76,13 @@ class Sample:
         """Digest of what a model could learn from: the image bytes and every caption."""
         return sha256_bytes(self.image + b"\0" + canonical_json(self.captions))
 
+    @classmethod
+    def of_row(cls, row: dict) -> Sample:
+        """The sample of a row of `SCHEMA`."""
+        plain = {name: row[name] for name in ("sample_id", "superclass", "subject_id", "concept", "variant", "split")}
+        captions = tuple(Caption(**caption) for caption in row["captions"])
+        return cls(**plain, class_=row["class"], captions=captions, image=row["image"])
+
     def row(self) -> dict:
         """The sample as a row of `SCHEMA`."""
         return {

@@ -29,6 +29,16 @@ class Paths:
         return self.root / ".expunge" / "checkpoints"
 
     @property
+    def key(self) -> Path:
+        """The secret under which requesters are hashed."""
+        return self.root / ".expunge" / "key"
+
+    @property
+    def ledger_head(self) -> Path:
+        """Number and hash of the ledger's last event at the last audit."""
+        return self.root / ".expunge" / "ledger-head.json"
+
+    @property
     def live(self) -> Path:
         """The small file that names the newest release."""
         return self.root / "releases" / "live.yaml"
@@ -37,6 +47,20 @@ class Paths:
     def live_summary(self) -> Path:
         """Verdict and figures of the newest release and its ancestors."""
         return self.root / "reports" / "live.json"
+
+    @property
+    def suppression(self) -> Path:
+        """Keyed digests of what no source may bring back: beside the ledger, and to be backed up with it."""
+        return self.root / "data" / "suppression.jsonl"
+
+    @property
+    def kept_out(self) -> Path:
+        """Which samples the last build of the catalog kept out."""
+        return self.root / ".expunge" / "kept-out.json"
+
+    def preview_page(self, request_id: str) -> Path:
+        """Pictures for the reviewer of one request; gone with its decision, ignored by git and DVC."""
+        return self.root / ".expunge" / "previews" / f"{request_id}.html"
 
     @property
     def slot(self) -> Path:

@@ -7,7 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,18 +15,21 @@ from expunge.catalog import Catalog
 from expunge.requests import DeletionRequest
 from expunge.selection import TextScores, Vectors, matches, nearest
 
-NEAR_DUPLICATE = 0.97
-"""Image cosine from which two pictures count as near-duplicates in a preview."""
+if TYPE_CHECKING:
+    from expunge.near_duplicates.search import NearDuplicate
+
+MISSING = "not available before `dvc repro embed`"
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """An unselected sample that deserves a look, and the selected one that it resembles."""
+    """An unselected sample that deserves a look, and the selected one that it resembles; `reason` is the evidence."""
 
     sample_id: str
     class_name: str
     resembles: str
     score: float | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,17 @@ class Preview:
         """All of it as JSON-serialisable values."""
         return asdict(self)
 
+    @property
+    def expansion(self) -> list[dict[str, Any]] | None:
+        """The near-duplicates, for the reviewer to approve; None where nobody could look for them."""
+        if self.near_duplicates.total is None:
+            return None
+        return [
+            {"sample_id": one.sample_id, "reason": one.reason, "score": one.score} for one in self.near_duplicates.shown
+        ]
+
     def counts(self) -> dict[str, Any]:
-        """Numbers alone, as the ledger keeps them."""
+        """Numbers alone."""
         return {
             "samples": self.samples,
             "by_class": self.by_class,
@@ -78,13 +90,15 @@ def preview(
     excluded: Set[str] = frozenset(),
     text_scores: TextScores | None = None,
     embeddings: Vectors | None = None,
+    duplicates: Sequence[NearDuplicate] | None = None,
     shown: int = 10,
 ) -> Preview:
     """Show what `request` would do, before anybody approves it.
 
     Args:
         embeddings: of the live release; without them the parts that need them say so.
-        shown: how many samples each finding lists.
+        duplicates: what `near_duplicates.search` found for this request; all of them are listed.
+        shown: how many samples each other finding lists.
 
     Raises:
         ExpungeError: as `select` does, except that a request may select everything.
@@ -92,14 +106,13 @@ def preview(
     selected = set(matches(catalog, request.selectors, excluded, text_scores))
     rows = [catalog.row_of[sample_id] for sample_id in selected]
     others = [row for row, name in enumerate(catalog.ids) if name not in selected and name not in excluded]
-    near, duplicates = _resemblances(catalog, embeddings, selected, others, shown)
     return Preview(
         request_id=request.request_id,
         samples=len(selected),
         by_class=_tally(catalog, "class", rows),
         by_split=_tally(catalog, "split", rows),
-        neighbours=near,
-        near_duplicates=duplicates,
+        neighbours=_neighbours(catalog, embeddings, selected, others, shown),
+        near_duplicates=_near_duplicates(catalog, duplicates),
         captions=_same_words(catalog, rows, others, shown),
         concepts=_same_concept(catalog, rows, others, shown),
     )
@@ -111,37 +124,37 @@ def _tally(catalog: Catalog, column: str, rows: Sequence[int]) -> dict[str, int]
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _resemblances(
+def _neighbours(
     catalog: Catalog, embeddings: Vectors | None, selected: Set[str], others: Sequence[int], shown: int
-) -> tuple[Finding, Finding]:
-    """The nearest retained training samples, and the near-duplicates in any split."""
-    near_rule = "nearest training samples that stay, by the mean of image and caption cosine"
-    duplicate_rule = f"image cosine >= {NEAR_DUPLICATE}"
+) -> Finding:
+    """The nearest retained training samples."""
+    rule = "nearest training samples that stay, by the mean of image and caption cosine"
     if embeddings is None:
-        missing = "not available before `dvc repro embed`"
-        return Finding(f"{near_rule}: {missing}", None, ()), Finding(f"{duplicate_rule}: {missing}", None, ())
+        return Finding(f"{rule}: {MISSING}", None, ())
     place = {sample_id: row for row, sample_id in enumerate(embeddings.ids)}
-    targets = np.array(sorted(place[name] for name in selected if name in place), dtype=np.int64)
-    rows = np.array([place[catalog.ids[row]] for row in others if catalog.ids[row] in place], dtype=np.int64)
     splits = catalog.metadata["split"].to_pylist()
-    train = np.array([splits[catalog.row_of[embeddings.ids[row]]] == "train" for row in rows], dtype=bool)
+    targets = np.array(sorted(place[name] for name in selected if name in place), dtype=np.int64)
+    train = [catalog.ids[row] for row in others if splits[row] == "train" and catalog.ids[row] in place]
+    rows = np.array([place[name] for name in train], dtype=np.int64)
+    scores, which = nearest([embeddings.images, embeddings.texts], rows, targets)
+    hits = [
+        (embeddings.ids[row], embeddings.ids[target], float(score))
+        for row, target, score in zip(rows, which, scores, strict=True)
+        if score >= -1
+    ]
+    return _finding(catalog, rule, sorted(hits, key=lambda hit: (-hit[2], hit[0]))[:shown], shown)
 
-    def closest(parts: Sequence[np.ndarray], rows: np.ndarray, least: float) -> list[tuple[str, str, float]]:
-        scores, which = nearest(parts, rows, targets)
-        hits = [
-            (embeddings.ids[row], embeddings.ids[target], float(score))
-            for row, target, score in zip(rows, which, scores, strict=True)
-            if score >= least
-        ]
-        return sorted(hits, key=lambda hit: (-hit[2], hit[0]))
 
-    near = closest([embeddings.images, embeddings.texts], rows[train], -1.0)[:shown]
-    duplicates = closest([embeddings.images], rows, NEAR_DUPLICATE)
-    return _finding(catalog, near_rule, near, shown), _finding(catalog, duplicate_rule, duplicates, shown)
+def _near_duplicates(catalog: Catalog, duplicates: Sequence[NearDuplicate] | None) -> Finding:
+    rule = "copies by perceptual hash, embedding and comparison of the aligned pictures"
+    if duplicates is None:
+        return Finding(f"{rule}: {MISSING}", None, ())
+    hits = [(one.sample_id, one.resembles, one.cosine, one.reason) for one in duplicates]
+    return _finding(catalog, rule, hits, len(hits))
 
 
 def _finding(catalog: Catalog, rule: str, hits: Sequence[tuple], shown: int) -> Finding:
-    """`hits` are (sample id, what it resembles[, score]), the most telling first."""
+    """`hits` are (sample id, what it resembles[, score[, reason]]), the most telling first."""
     classes = catalog.metadata["class"]
     seen = tuple(Sighting(hit[0], classes[catalog.row_of[hit[0]]].as_py(), *hit[1:]) for hit in hits[:shown])
     return Finding(rule, len(hits), seen)

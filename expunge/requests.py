@@ -22,11 +22,11 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from expunge.config import Block
 from expunge.errors import ExpungeError
 from expunge.files import digest_of
+from expunge.paths import Paths
 
 Basis = Literal["gdpr-art17", "ccpa", "copyright", "safety", "quality"]
 
 KEY_VARIABLE = "EXPUNGE_KEY"
-KEY_FILE = Path(".expunge") / "key"
 
 
 def _showable(text: str) -> str:
@@ -40,6 +40,7 @@ def _showable(text: str) -> str:
 
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_showable)]
+Note = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_showable)]
 Sql = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000)]
 
 
@@ -96,6 +97,31 @@ class TextSelector(Block):
         return f"text ~ {self.text!r} ({rule})"
 
 
+class LikeSample(Block):
+    """A sample that looks like an example or like a selected sample: what was found, why, and how near (a cosine)."""
+
+    sample_id: Name
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+    score: float = Field(ge=-1.001, le=1.001, allow_inf_nan=False)
+
+
+class ImageSelector(Block):
+    """The pictures like an example, as they were found when the request came in.
+
+    Neither the example nor its embedding is kept, here or anywhere: `example` is its keyed digest, by which whoever
+    has the picture and the key can tell that this is the one.
+    """
+
+    kind: Literal["image"] = "image"
+    example: str = Field(pattern=r"^[0-9a-f]{64}$")
+    min_score: float = Field(ge=-1, le=1, allow_inf_nan=False)
+    found: tuple[LikeSample, ...]
+
+    @property
+    def summary(self) -> str:
+        return f"image ~ example {self.example[:8]} (score >= {self.min_score:g})"
+
+
 class WhereSelector(Block):
     """The samples for which a SQL predicate over the catalog's columns is true."""
 
@@ -108,7 +134,8 @@ class WhereSelector(Block):
 
 
 Selector = Annotated[
-    IdSelector | ClassSelector | SubjectSelector | TextSelector | WhereSelector, Field(discriminator="kind")
+    IdSelector | ClassSelector | SubjectSelector | TextSelector | ImageSelector | WhereSelector,
+    Field(discriminator="kind"),
 ]
 
 
@@ -121,7 +148,11 @@ class DeletionRequest(Block):
     requester_digest: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     received_at: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
     due: date
-    note: Annotated[str, StringConstraints(max_length=2000), AfterValidator(_showable)] | None = None
+    note: Note | None = None
+    # Left out where there is none: requests that were approved before there were references keep their digest.
+    external_reference: Name | None = Field(None, exclude_if=lambda reference: reference is None)
+    # The reviewer's yes, not the requester's words: it is added by the approval and no part of the digest.
+    near_duplicates: tuple[LikeSample, ...] = Field((), exclude_if=lambda found: not found)
 
     @model_validator(mode="after")
     def _due_after_receipt(self) -> DeletionRequest:
@@ -132,7 +163,7 @@ class DeletionRequest(Block):
     @property
     def digest(self) -> str:
         """Hex SHA-256 of the canonical JSON; approving a request approves this digest."""
-        return digest_of(self.model_dump(mode="json"))
+        return digest_of(self.model_dump(mode="json", exclude={"near_duplicates"}))
 
 
 def utc_now() -> datetime:
@@ -171,14 +202,19 @@ def requester_digest(requester: str, root: Path) -> str:
         ExpungeError: the key cannot be read or created.
     """
     plain = " ".join(unicodedata.normalize("NFKC", requester).casefold().split())
-    return hmac.new(_key(root), plain.encode("utf-8", "surrogateescape"), "sha256").hexdigest()
+    return hmac.new(secret_key(root), plain.encode("utf-8", "surrogateescape"), "sha256").hexdigest()
 
 
-def _key(root: Path) -> bytes:
-    """The secret from the environment, else from the key file, which the first use creates."""
+def example_digest(picture: bytes, root: Path) -> str:
+    """Keyed HMAC-SHA256 of an example picture's bytes."""
+    return hmac.new(secret_key(root), b"example\0" + picture, "sha256").hexdigest()
+
+
+def secret_key(root: Path) -> bytes:
+    """The secret of all keyed digests: from the environment, else from the key file, which the first use creates."""
     if secret := os.environ.get(KEY_VARIABLE):
         return secret.encode("utf-8", "surrogateescape")
-    path = root / KEY_FILE
+    path = Paths(root).key
     try:
         if not path.exists():
             _create_key(path)

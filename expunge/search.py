@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +12,7 @@ from expunge.paths import Paths
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL.Image import Image
 
     from expunge.embedding import Embeddings
 
@@ -94,3 +96,31 @@ def text_scores(paths: Paths, release: str, text: str) -> dict[str, float]:
     store = load_embeddings(paths, release)
     query = clip.load(paths.release(release).model).encode_texts([text])[0].numpy()
     return dict(zip(store.ids, (store.images @ query).tolist(), strict=True))
+
+
+def image_scores(paths: Paths, release: str, picture: bytes) -> dict[str, float]:
+    """Cosine of an encoded picture with every image of `release`, by sample id.
+
+    Raises:
+        ExpungeError: it is no image, or larger than the limit.
+    """
+    from expunge.clip import decode_image
+
+    store = load_embeddings(paths, release)
+    query = picture_encoder(paths, release)([decode_image(picture, "the example")])[0]
+    return dict(zip(store.ids, (store.images @ query).tolist(), strict=True))
+
+
+def picture_encoder(paths: Paths, release: str) -> Callable[[Sequence[Image]], np.ndarray]:
+    """Encodes pictures with the model of `release`: unit embeddings, float32 [N, D]."""
+    import torch
+
+    from expunge import clip
+
+    model = clip.load(paths.release(release).model)
+
+    def encode(pictures: Sequence[Image]) -> np.ndarray:
+        pixels = torch.stack([model.to_uint8(model.preprocess(picture)) for picture in pictures])
+        return model.encode_images(pixels).numpy()
+
+    return encode

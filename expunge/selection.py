@@ -24,6 +24,8 @@ from expunge.requests import (
     ClassSelector,
     DeletionRequest,
     IdSelector,
+    ImageSelector,
+    LikeSample,
     Selector,
     SubjectSelector,
     TextSelector,
@@ -92,7 +94,8 @@ def select(
     excluded: Set[str] = frozenset(),
     text_scores: TextScores | None = None,
 ) -> list[ForgetRow]:
-    """The forget set of a batch of requests: one row for each sample and request, with the first reason that applies.
+    """The forget set of a batch of requests, with their approved near-duplicates: one row for each sample and request,
+    with the first reason that applies.
 
     Args:
         excluded: samples that earlier releases have forgotten; they are never selected again.
@@ -108,6 +111,9 @@ def select(
             found = matches(catalog, request.selectors, excluded, text_scores)
         except ExpungeError as error:
             raise ExpungeError(f"{request.request_id}: {error}") from None
+        for sample_id, match in _like(catalog, request.near_duplicates).items():
+            if sample_id not in excluded:
+                found.setdefault(sample_id, match)
         rows += [ForgetRow(sample_id, request.request_id, *match, release) for sample_id, match in found.items()]
     check_enough_left(catalog, excluded | {row.sample_id for row in rows})
     return sorted(rows, key=_forget_order)
@@ -180,6 +186,15 @@ def _match_text(scope: Scope, selector: TextSelector) -> dict[str, Match]:
     }
 
 
+def _match_image(scope: Scope, selector: ImageSelector) -> dict[str, Match]:
+    return _like(scope.catalog, selector.found)
+
+
+def _like(catalog: Catalog, found: Iterable[LikeSample]) -> dict[str, Match]:
+    """What was found when somebody looked, as far as the catalog still holds it."""
+    return {one.sample_id: Match(one.reason, one.score) for one in found if one.sample_id in catalog.row_of}
+
+
 def _match_where(scope: Scope, selector: WhereSelector) -> dict[str, Match]:
     return dict.fromkeys(query_ids(scope.catalog, selector.sql), Match(selector.summary))
 
@@ -189,6 +204,7 @@ _MATCHERS: dict[str, Callable[[Scope, Any], dict[str, Match]]] = {
     "class": _match_class,
     "subject": _match_subject,
     "text": _match_text,
+    "image": _match_image,
     "where": _match_where,
 }
 

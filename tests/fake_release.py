@@ -22,6 +22,8 @@ from expunge.catalog import Caption, Catalog, Sample, Source, write_catalog
 from expunge.config import Params
 from expunge.files import sha256_file, write_bytes, write_json
 from expunge.paths import BASE, Paths
+from expunge.selection import ForgetRow, write_forget
+from samples import png
 
 SECRET_IDS = ("SECRET-1F34E", "SECRET-1F34F")
 SECRET_CAPTION = "SECRET crimson apple"
@@ -219,7 +221,7 @@ def _write_catalog(paths: Paths) -> Catalog:
                 variant=None,
                 split="train",
                 captions=(Caption("en", SECRET_CAPTION if secret else f"smiling face {number}"),),
-                image=b"SECRET-PIXELS" if secret else b"pixels %d" % number,
+                image=png(number) + (b"SECRET-PIXELS" if secret else b""),
             )
 
     credit = "Emojis by OpenMoji, the open-source emoji project (https://openmoji.org)"
@@ -264,15 +266,9 @@ def _write_description(paths: Paths, name: str, parent: str, request_ids: list[s
 
 def _write_sets(paths: Paths, name: str, parent: str, request_ids: list[str]) -> None:
     where = paths.release(name)
-    rows = {
-        "sample_id": list(SECRET_IDS),
-        "request_id": request_ids,
-        "reason": ["id", "id"],
-        "score": [None, None],
-        "release": [name if parent == BASE else parent, name],
-    }
-    where.sets.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(rows), where.forget)
+    releases = (name if parent == BASE else parent, name)
+    chosen = zip(SECRET_IDS, request_ids, releases, strict=True)
+    write_forget(where.forget, [ForgetRow(sample, request, "id", None, own) for sample, request, own in chosen])
     pq.write_table(pa.table({"sample_id": ["1F604"], "role": ["neighbours"]}), where.retain)
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from expunge.catalog import Caption, Catalog, Source, write_catalog
 from expunge.errors import ExpungeError
 from expunge.files import sha256_file
+from expunge.near_duplicates.search import NearDuplicate
 from expunge.predicates import query_ids
 from expunge.preview import preview, words
 from expunge.requests import DeletionRequest
@@ -417,7 +418,9 @@ def test_preview_counts_and_shows_what_would_not_be_caught(catalog: Catalog) -> 
     images[20] = images[0]
     images[12] = images[0]
     store = Store(IDS[::-1], images[::-1], texts[::-1])
-    found = preview(catalog, request(by_id("sample:0000", "sample:0005")), {"sample:0012"}, None, store, shown=3)
+    copies = [NearDuplicate("sample:0020", "sample:0000", 1.0, 0, 0.0)]
+    chosen = request(by_id("sample:0000", "sample:0005"))
+    found = preview(catalog, chosen, {"sample:0012"}, None, store, copies, shown=3)
     assert (found.samples, found.by_class, found.by_split) == (2, {"apple": 1, "bird": 1}, {"train": 2})
     duplicates = [(one.sample_id, one.class_name, one.resembles, one.score) for one in found.near_duplicates.shown]
     assert duplicates == [("sample:0020", "apple", "sample:0000", 1.0)]

@@ -1,12 +1,14 @@
-"""`expunge request add`, `list`, `show`, `preview`, `approve` and `reject`."""
+"""`expunge request add`, `import`, `list`, `show`, `preview`, `approve`, `reject` and `withdraw`."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,26 +16,38 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from expunge.commands.releases import countdown
 from expunge.config import load_params
-from expunge.errors import ExpungeError
+from expunge.errors import ExpungeError, RequestRefused
 from expunge.paths import BASE, Paths
 
 if TYPE_CHECKING:
     from expunge.catalog import Catalog
     from expunge.events import Record
     from expunge.ledger import Ledger
+    from expunge.near_duplicates.search import NearDuplicate
     from expunge.preview import Finding, Preview
+    from expunge.requests import LikeSample, Selector
     from expunge.selection import TextScores, Vectors
 
 DEFAULT_TOP = 10
 """Pictures that --text selects where neither --min-score nor --top says otherwise: few enough to look at each."""
+
+DEFAULT_LIKENESS = 0.9
+"""The least cosine with an example picture where --min-score does not say otherwise."""
+
+MAX_EXAMPLE = 64 * 2**20
+"""An example of more bytes is not read."""
 
 STATE_STYLES = {
     "received": "yellow",
     "previewed": "yellow",
     "approved": "cyan",
     "rejected": "red",
+    "withdrawn": "red",
     "released": "green",
+    "purged": "green",
+    "verified": "bold green",
 }
 
 app = typer.Typer(no_args_is_help=True)
@@ -61,7 +75,10 @@ class State(StrEnum):
     previewed = "previewed"
     approved = "approved"
     rejected = "rejected"
+    withdrawn = "withdrawn"
     released = "released"
+    purged = "purged"
+    verified = "verified"
 
 
 @dataclass(frozen=True)
@@ -119,6 +136,55 @@ class Desk:
             return None
         return load_embeddings(self.paths, self.built)
 
+    def check(self, selectors: Sequence[Selector]) -> int:
+        """How many samples `selectors` catch today.
+
+        Raises:
+            RequestRefused: nothing or everything, or they name something unknown.
+            ExpungeError: the catalog or the forget set is missing or damaged.
+        """
+        from expunge.selection import check_enough_left, matches
+
+        catalog, forgotten = self.catalog, self.forgotten
+        try:
+            found = matches(catalog, selectors, forgotten, self.text_scores)
+            check_enough_left(catalog, forgotten | set(found))
+        except ExpungeError as error:
+            raise RequestRefused(str(error)) from None
+        return len(found)
+
+    def near_duplicates(self, selected: set[str]) -> list[NearDuplicate] | None:
+        """Of these samples in the catalog, None before the first `dvc repro embed`."""
+        from expunge.clip import decode_image
+        from expunge.near_duplicates.search import near_duplicates
+        from expunge.search import picture_encoder
+
+        if (vectors := self.embeddings) is None:
+            return None
+        encode = picture_encoder(self.paths, self.built)
+        return near_duplicates(self.catalog, selected, self.forgotten, vectors, encode, decode_image)
+
+    def like_example(self, example: Path, min_score: float) -> dict[str, Any]:
+        """An image selector: what the newest finished release finds like a picture, which is not kept.
+
+        Raises:
+            ExpungeError: the file is no image, or too large.
+        """
+        from expunge.requests import example_digest
+        from expunge.search import image_scores
+
+        if example.stat().st_size > MAX_EXAMPLE:
+            raise ExpungeError(f"{example} has more than {MAX_EXAMPLE >> 20} MiB; give a smaller copy.")
+        picture = example.read_bytes()
+        scores = image_scores(self.paths, self.built, picture)
+        best = sorted((-score, name) for name, score in scores.items() if score >= min_score)
+        found = [
+            {"sample_id": name, "reason": f"image ~ score {-negative:.2f} >= {min_score:g}", "score": -negative}
+            for negative, name in best
+        ]
+        digest = example_digest(picture, self.paths.root)
+        return {"kind": "image", "example": digest, "min_score": min_score, "found": found}
+
 
 @app.command()
 def add(
@@ -127,8 +193,15 @@ def add(
     subjects: Annotated[list[str] | None, typer.Option("--subject", help="A pseudonymous subject. Repeatable.")] = None,
     classes: Annotated[list[str] | None, typer.Option("--class", help="A class name. Repeatable.")] = None,
     texts: Annotated[list[str] | None, typer.Option("--text", help="Pictures like this text. Repeatable.")] = None,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--image", exists=True, dir_okay=False, help="Pictures like this file's; it is not kept. Repeatable."
+        ),
+    ] = None,
     min_score: Annotated[
-        float | None, typer.Option(min=-1, max=1, help="With --text: the least cosine, for every text.")
+        float | None,
+        typer.Option(min=-1, max=1, help=f"With --text or --image: the least cosine; {DEFAULT_LIKENESS} for images."),
     ] = None,
     top: Annotated[
         int | None, typer.Option(min=1, help=f"With --text: so many for every text; {DEFAULT_TOP} by default.")
@@ -141,28 +214,70 @@ def add(
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day; one month from today by default.")
     ] = None,
     note: Annotated[str | None, typer.Option(help="A remark without personal data.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="The sender's own name for it; given again, it names the same request.")
+    ] = None,
 ) -> None:
     """Record a request for what any of its selectors catches; print its id."""
     if min_score is not None and top is not None:
         raise typer.BadParameter("give either --min-score or --top, not both")
-    if not texts and (min_score is not None or top is not None):
-        raise typer.BadParameter("--min-score and --top belong to --text")
-    selectors = _selectors(ids, subjects, classes, texts, min_score, top, where)
-    if not selectors:
-        raise typer.BadParameter("say what to delete: --id, --subject, --class, --text or --where")
-
-    from expunge.selection import check_enough_left, matches
+    if (min_score is not None and not texts and not images) or (top is not None and not texts):
+        raise typer.BadParameter("--min-score belongs to --text and --image, --top to --text")
+    if not (ids or subjects or classes or texts or images or where):
+        raise typer.BadParameter("say what to delete: --id, --subject, --class, --text, --image or --where")
 
     desk = Desk(Paths())
-    found = matches(desk.catalog, selectors, desk.forgotten, desk.text_scores)
-    check_enough_left(desk.catalog, desk.forgotten | set(found))
-    request = desk.ledger.add(selectors, basis.value, requester=requester, due=due.date() if due else None, note=note)
-    typer.echo(
-        f"Recorded. It selects {_samples(len(found))} today and is due on {request.due}; "
-        f"next: expunge request preview {request.request_id}",
-        err=True,
+    likeness = DEFAULT_LIKENESS if min_score is None else min_score
+    examples = [desk.like_example(example, likeness) for example in images or ()]
+    selectors = _selectors(ids, subjects, classes, texts, min_score, top, where, examples)
+    # By now a release may have forgotten what a known request selects.
+    known = bool(reference and desk.ledger.known_references([reference]))
+    count = None if known else desk.check(selectors)
+    request = desk.ledger.add(
+        selectors,
+        basis.value,
+        requester=requester,
+        due=due.date() if due else None,
+        note=note,
+        reference=reference,
     )
+    if count is None:
+        typer.echo(f"Known already; see: expunge request show {request.request_id}", err=True)
+    else:
+        typer.echo(
+            f"Recorded. It selects {_samples(count)} today and is due on {request.due}; "
+            f"next: expunge request preview {request.request_id}",
+            err=True,
+        )
     typer.echo(request.request_id)
+
+
+@app.command("import")
+def import_(
+    path: Annotated[
+        Path | None, typer.Argument(help="A JSON or CSV file or a folder of them; `ledger.drop_folder` by default.")
+    ] = None,
+    by: ByOption = None,
+) -> None:
+    """Record the requests of files; receipts go to done/, files that are at fault to refused/, with the reason."""
+    from expunge.intake import import_path
+
+    desk = Desk(Paths())
+    if path is None:
+        path = desk.paths.root / load_params(desk.paths.params).ledger.drop_folder
+        path.mkdir(parents=True, exist_ok=True)
+    refused = False
+    for outcome in import_path(path, desk.ledger, desk.check, by):
+        refused |= outcome.reason is not None
+        typer.echo(f"{outcome.file}: {outcome.reason or ' '.join(outcome.requests)}", err=outcome.reason is not None)
+    if refused:
+        raise typer.Exit(1)
+
+
+@app.command()
+def digest(requester: Annotated[str, typer.Argument(help="Who asks.")]) -> None:
+    """Print the keyed digest of a requester, for systems that must not be told who asks."""
+    typer.echo(Desk(Paths()).ledger.digest_requester(requester))
 
 
 def _selectors(
@@ -173,6 +288,7 @@ def _selectors(
     min_score: float | None,
     top: int | None,
     where: list[str] | None,
+    examples: list[dict[str, Any]],
 ) -> list[Any]:
     """The options as validated selectors.
 
@@ -190,6 +306,7 @@ def _selectors(
         *({"kind": "subject", "subject_id": subject} for subject in subjects or ()),
         *({"kind": "class", "class_name": name} for name in classes or ()),
         *({"kind": "text", "text": text, **rule} for text in texts or ()),
+        *examples,
         *({"kind": "where", "sql": sql} for sql in where or ()),
     ]
     try:
@@ -204,11 +321,12 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List the requests."""
-    records = Desk(Paths()).ledger.list(state.value if state else None)
+    ledger = Desk(Paths()).ledger
+    records = ledger.list(state.value if state else None)
     if as_json:
-        _print_json([_as_dict(record) for record in records])
+        _print_json([_as_dict(record, ledger.today) for record in records])
         return
-    table = Table("request", "state", "basis", "due", "selects", "release")
+    table = Table("request", "state", "basis", "due", "", "selects", "release")
     for record in records:
         request = record.request
         table.add_row(
@@ -216,6 +334,7 @@ def list_(
             _styled(record.state),
             request.basis,
             str(request.due),
+            countdown(record.days_left(ledger.today)) if record.is_open else "",
             escape("; ".join(selector.summary for selector in request.selectors)),
             escape(record.release or "-"),
         )
@@ -225,19 +344,25 @@ def list_(
 @app.command()
 def show(request_id: IdArgument, as_json: JsonOption = False) -> None:
     """Show a request and what happened to it."""
-    record = Desk(Paths()).ledger.get(request_id)
+    ledger = Desk(Paths()).ledger
+    record = ledger.get(request_id)
     if as_json:
-        _print_json(_as_dict(record))
+        _print_json(_as_dict(record, ledger.today))
         return
     request = record.request
-    console.print(f"[bold]{request.request_id}[/bold]  {_styled(record.state)}  {request.basis}, due {request.due}")
+    left = f", {countdown(record.days_left(ledger.today))}" if record.is_open else ""
+    console.print(
+        f"[bold]{request.request_id}[/bold]  {_styled(record.state)}  {request.basis}, due {request.due}{left}"
+    )
+    if request.external_reference:
+        console.print(f"  known as {escape(request.external_reference)}")
     for selector in request.selectors:
         console.print(f"  selects  {escape(selector.summary)}")
     if request.note:
         console.print(f"  note     {escape(request.note)}")
     if record.release:
         console.print(f"  release  {escape(record.release)}, model {record.model_digest}")
-    if record.state == "rejected":
+    if record.state in ("rejected", "withdrawn"):
         console.print(f"  reason   {escape(record.events[-1].payload['reason'])}")
     table = Table("event", "what", "at", "by")
     for event in record.events:
@@ -247,26 +372,53 @@ def show(request_id: IdArgument, as_json: JsonOption = False) -> None:
 
 @app.command()
 def preview(request_id: IdArgument, as_json: JsonOption = False) -> None:
-    """Show what a request would delete, what lies near it, and what it would not catch."""
+    """Show what a request would delete, what lies near it, and what it would not catch; write a page of pictures."""
     from expunge.preview import preview as find
+    from expunge.preview_page import write_page
+    from expunge.selection import matches
 
     desk = Desk(Paths())
-    request = desk.ledger.get(request_id).request
-    found = find(desk.catalog, request, desk.forgotten, desk.text_scores, desk.embeddings)
-    desk.ledger.record_preview(request_id, found.counts())
+    record = desk.ledger.get(request_id)
+    selected = matches(desk.catalog, record.request.selectors, desk.forgotten, desk.text_scores)
+    duplicates = desk.near_duplicates(set(selected))
+    found = find(desk.catalog, record.request, desk.forgotten, desk.text_scores, desk.embeddings, duplicates)
+    shown = {} if found.expansion is None else {"expansion": found.expansion}
+    desk.ledger.record_preview(request_id, found.counts() | shown)
+    page = write_page(desk.paths, desk.catalog, found, list(selected)) if record.is_open else None
     if as_json:
-        _print_json(found.as_dict())
-    else:
-        _print_preview(found)
+        _print_json(found.as_dict() | {"page": str(page) if page else None})
+        return
+    _print_preview(found)
+    if page:
+        console.print(f"\nPictures for the reviewer: {page}")
+        if console.is_terminal:
+            typer.launch(str(page))
 
 
 @app.command()
-def approve(request_id: IdArgument, by: ByOption = None) -> None:
-    """Approve a request: the next release serves it."""
+def approve(
+    request_id: IdArgument,
+    by: ByOption = None,
+    without_duplicates: Annotated[
+        bool, typer.Option("--without-duplicates", help="Leave out all near-duplicates that the preview showed.")
+    ] = False,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Leave out this near-duplicate that the preview showed. Repeatable.")
+    ] = None,
+) -> None:
+    """Approve a request, with the near-duplicates that its last preview showed: the next release serves it."""
     desk = Desk(Paths())
-    _check_servable(desk, desk.ledger.get(request_id))
-    desk.ledger.approve(request_id, by)
-    typer.echo(f"{request_id} is approved; next: expunge release")
+    record = desk.ledger.get(request_id)
+    shown = record.shown_near_duplicates
+    left_out = {one.sample_id for one in shown or ()} if without_duplicates else set(exclude or ())
+    if strangers := sorted(left_out - {one.sample_id for one in shown or ()}):
+        raise ExpungeError(f"The last preview of {request_id} showed no near-duplicate {strangers[0]!r}.")
+    chosen = tuple(one for one in shown or () if one.sample_id not in left_out)
+    _check_servable(desk, record, chosen)
+    desk.ledger.approve(request_id, by, chosen, sorted(left_out))
+    typer.echo(f"{request_id} is approved, with {len(chosen)} near-duplicates; next: expunge release")
+    if shown is None:
+        typer.echo("Nobody has looked for near-duplicates: no preview was made, or none could look for them.", err=True)
 
 
 @app.command()
@@ -276,11 +428,30 @@ def reject(
     by: ByOption = None,
 ) -> None:
     """Reject a request, with the reason."""
-    Desk(Paths()).ledger.reject(request_id, by, reason)
+    from expunge.preview_page import discard_pages
+
+    desk = Desk(Paths())
+    desk.ledger.reject(request_id, by, reason)
+    discard_pages(desk.paths, [request_id])
     typer.echo(f"{request_id} is rejected")
 
 
-def _check_servable(desk: Desk, record: Record) -> None:
+@app.command()
+def withdraw(
+    request_id: IdArgument,
+    reason: Annotated[str, typer.Option(help="Why it is withdrawn, without personal data.")],
+    by: ByOption = None,
+) -> None:
+    """Withdraw a request, approved or not, that no release serves yet."""
+    from expunge.preview_page import discard_pages
+
+    desk = Desk(Paths())
+    desk.ledger.withdraw(request_id, by, reason)
+    discard_pages(desk.paths, [request_id])
+    typer.echo(f"{request_id} is withdrawn")
+
+
+def _check_servable(desk: Desk, record: Record, near_duplicates: tuple[LikeSample, ...]) -> None:
     """Refuse to approve what no release could serve: nothing or everything is selected.
 
     A request that is decided already is left for the ledger to refuse, whatever it selects by now.
@@ -289,14 +460,16 @@ def _check_servable(desk: Desk, record: Record) -> None:
     from expunge.selection import select
 
     if record.state in FORWARD["approved"]:
-        select(desk.catalog, [record.request], "preview", desk.forgotten, desk.text_scores)
+        request = record.request.model_copy(update={"near_duplicates": near_duplicates})
+        select(desk.catalog, [request], "preview", desk.forgotten, desk.text_scores)
 
 
-def _as_dict(record: Record) -> dict[str, Any]:
+def _as_dict(record: Record, today: date) -> dict[str, Any]:
     return {
         **record.request.model_dump(mode="json"),
         "digest": record.request.digest,
         "state": record.state,
+        "days_left": record.days_left(today) if record.is_open else None,
         "release": record.release,
         "model_digest": record.model_digest,
         "events": [event.model_dump() for event in record.events],
@@ -340,4 +513,4 @@ def _samples(count: int) -> str:
 
 
 def _styled(state: str) -> str:
-    return f"[{STATE_STYLES[state]}]{state}[/{STATE_STYLES[state]}]"
+    return f"[{STATE_STYLES[state]}]{state}[/]"

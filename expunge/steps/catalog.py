@@ -1,18 +1,58 @@
-"""Step `catalog`: the source of params.yaml → data/catalog."""
+"""Step `catalog`: the source of params.yaml, without what must not come back → data/catalog."""
 
 from __future__ import annotations
 
-from expunge.catalog import write_catalog
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+
+from expunge.catalog import Sample, write_catalog
 from expunge.config import Params
-from expunge.paths import Paths
+from expunge.files import write_json
+from expunge.lineage.digests import weights
+from expunge.paths import BASE, Paths
+from expunge.releases import chain, live_release
+from expunge.selection import read_forget
 from expunge.sources import open_source
 from expunge.steps import step_main
+from expunge.suppression import Suppressed
 
 
 def catalog(paths: Paths, params: Params, release: str) -> None:
     """Write the catalog; the release is always `base`."""
-    built = write_catalog(paths.catalog, open_source(params.catalog), params.catalog.rows_per_shard)
+    suppressed, needed = Suppressed.load(paths), still_needed(paths)
+    kept_out: list[dict[str, str]] = []
+
+    def wanted(samples: Iterator[Sample]) -> Iterator[Sample]:
+        for sample in samples:
+            if sample.sample_id not in needed and (evidence := suppressed.evidence(sample)):
+                kept_out.append({"sample_id": sample.sample_id, "evidence": evidence})
+            else:
+                yield sample
+
+    source = open_source(params.catalog)
+    kept = replace(source, samples=wanted(source.samples)) if suppressed else source
+    built = write_catalog(paths.catalog, kept, params.catalog.rows_per_shard)
+    if suppressed:
+        write_json(paths.kept_out, kept_out)
+        print(
+            f"catalog: {len(kept_out)} samples kept out as forgotten, listed in {paths.kept_out}; "
+            f"{len(needed)} more stay until `expunge purge`"
+        )
     print(f"catalog: {len(built)} samples in {len(built.shards)} shards, digest {built.digest[:12]}")
+
+
+def still_needed(paths: Paths) -> set[str]:
+    """Forgotten samples that the chain of releases is made from: those whose release has its parent's model still.
+
+    That model learned them, so a catalog without them would break the chain and delete nothing. A purge removes the
+    model, and from then on no build brings them back.
+    """
+    live = live_release(paths)
+    if live == BASE or not paths.release(live).forget.is_file():
+        return set()
+    unpurged = {name for parent, name in pairwise(chain(paths)) if weights(paths, parent).is_file()}
+    return {row.sample_id for row in read_forget(paths.release(live).forget) if row.release in unpurged}
 
 
 if __name__ == "__main__":

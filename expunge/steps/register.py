@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from expunge import suppression
 from expunge.catalog import MANIFEST
 from expunge.config import Params
 from expunge.errors import ExpungeError
@@ -19,6 +20,7 @@ from expunge.lineage.digests import CONFIG, WEIGHTS, sha256_if_there, weights
 from expunge.lineage.dvc import data_version, git_commit, read_locks, relative
 from expunge.lineage.mlflow import DataSet, Record, flatten, record
 from expunge.paths import BASE, Paths
+from expunge.preview_page import discard_pages
 from expunge.releases import Release, load_release
 from expunge.report import words
 from expunge.steps import step_main
@@ -33,9 +35,13 @@ def register(paths: Paths, params: Params, release: str) -> None:
     metrics = read_json(where.metrics)
     description = None if release == BASE else load_release(paths, release)
     facts = registration(paths, release, metrics, description)
-    version = record(paths, params.mlflow, _record(paths, params, facts, metrics, description))
+    # The ledger comes first: a request that was withdrawn while the release was built must not reach MLflow.
     if description and facts["verdict"] == "passed":
         _mark_released(paths, params, description, facts["model_digest"])
+        discard_pages(paths, [request.request_id for request in description.requests])
+        listed = suppression.record(paths, release)
+        print(f"register: {listed} forgotten samples are kept out of every later catalog")
+    version = record(paths, params.mlflow, _record(paths, params, facts, metrics, description))
     write_json(where.registration, facts)
     print(f"register: {release} {facts['verdict']}, {params.mlflow.registered_model}/{version} in MLflow")
 
