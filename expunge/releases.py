@@ -191,8 +191,9 @@ def drop_withdrawn(paths: Paths, ledger: Ledger) -> str | None:
     if live == BASE or (_finished(paths, live) and _passed(paths, live)):
         return None
     description = load_release(paths, live)
-    withdrawn = {record.request.request_id for record in ledger.list("withdrawn")}
-    if withdrawn.isdisjoint(request.request_id for request in description.requests):
+    # By digest: in a clone's ledger another request may have the same id.
+    withdrawn = {record.request.digest for record in ledger.list("withdrawn")}
+    if withdrawn.isdisjoint(request.digest for request in description.requests):
         return None
     write_bytes(paths.live, yaml.safe_dump({"live": description.parent}).encode())
     if not _finished(paths, live):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
@@ -33,5 +35,14 @@ def audit() -> None:
         raise ExpungeError(f"The audit found what must not be: {', '.join(failed)}; see its artifact.")
 
 
+def main() -> None:
+    """Run the flow once in this process: `python -m flows.audit`."""
+    try:
+        audit()
+    except ExpungeError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
 if __name__ == "__main__":
-    audit()
+    main()

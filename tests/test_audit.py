@@ -73,9 +73,12 @@ def test_open_requests_are_warned_of_and_then_overdue(audited: Audited) -> None:
 
 def test_a_request_is_due_on_its_last_day_and_not_overdue(audited: Audited) -> None:
     approved(audited.ledger)
-    for moment, expected in ((datetime(2026, 4, 30, 23, 59, tzinfo=UTC), 0), (datetime(2026, 5, 1, tzinfo=UTC), -1)):
+    for moment, expected in (
+        (datetime(2026, 4, 30, 23, 59, tzinfo=UTC), ("warning", 0)),
+        (datetime(2026, 5, 1, tzinfo=UTC), ("failure", -1)),
+    ):
         [finding] = audit(at(audited, moment))
-        assert finding.days_left == expected
+        assert (finding.severity, finding.days_left) == expected
 
 
 def test_a_changed_ledger_is_found_and_the_other_checks_go_on(audited: Audited) -> None:

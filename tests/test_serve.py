@@ -1,7 +1,8 @@
-"""`make serve`: a real server and worker on loopback run the nightly deployment, and stop without a trace."""
+"""`make serve`: a real server and workers on loopback run the deployments, and stop without a trace."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -34,9 +35,7 @@ def children(group: int) -> list[str]:
     return found
 
 
-def test_the_nightly_deployment_runs_on_the_worker_and_does_nothing_when_nothing_is_approved(
-    served: Path, tmp_path: Path
-) -> None:
+def test_the_deployments_run_on_their_workers(served: Path, tmp_path: Path) -> None:
     port = free_port()
     environment = os.environ | {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
@@ -54,7 +53,7 @@ def test_the_nightly_deployment_runs_on_the_worker_and_does_nothing_when_nothing
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 180
         while "runs at 02:00 UTC" not in log.read_text() and time.monotonic() < deadline:
             assert server.poll() is None, log.read_text()
             time.sleep(0.5)
@@ -62,6 +61,18 @@ def test_the_nightly_deployment_runs_on_the_worker_and_does_nothing_when_nothing
         watched = run(served, "prefect", "deployment", "run", "release/nightly", "--watch", **api)
         assert "Completed" in watched.stdout
         assert "nothing was done" in log.read_text()
+        request = {
+            "external_reference": "T-1",
+            "basis": "ccpa",
+            "selectors": [{"kind": "class", "class_name": "family"}],
+        }
+        asked = ["prefect", "deployment", "run", "intake/requests", "--params", json.dumps(request), "--watch"]
+        for _ in range(2):
+            assert "Completed" in run(served, *asked, **api).stdout
+        known = json.loads(run(served, "expunge", "request", "list", "--json", "--state", "received").stdout)
+        assert [one["external_reference"] for one in known] == ["T-1"]
+        assert "Completed" in run(served, "prefect", "deployment", "run", "audit/daily", "--watch", **api).stdout
+        assert "0 6 * * *" in run(served, "prefect", "deployment", "inspect", "audit/daily", **api).stdout
         schedules = run(served, "prefect", "deployment", "inspect", "release/nightly", **api).stdout
         assert "0 2 * * *" in schedules
     finally:

@@ -120,7 +120,8 @@ def status(as_json: JsonOption = False) -> None:
     console = Console()
     console.print(_release_table(releases))
     console.print(f"Approved and waiting: {', '.join(waiting) or 'none'}.")
-    console.print(_request_table([row for row in requests if row["days_left"] is not None]))
+    if open_requests := [row for row in requests if row["days_left"] is not None]:
+        console.print(_request_table(open_requests))
     lost = [row for row in requests if row["released_by"] and not row["honoured_by"]]
     for row in lost:
         console.print(f"[red]not honoured[/red]: {row['request_id']}, {row['state']} with {row['released_by']}")
