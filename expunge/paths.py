@@ -158,3 +158,23 @@ class ReleasePaths:
     @property
     def registration(self) -> Path:
         return self.reports / "registration.json"
+
+    @property
+    def purge(self) -> Path:
+        """What the purge of older versions removed and what its scan found."""
+        return self.reports / "purge.json"
+
+    @property
+    def certificate(self) -> Path:
+        """The signed statement about this release."""
+        return self.reports / "certificate.json"
+
+    @property
+    def certificate_page(self) -> Path:
+        """The same statement for people."""
+        return self.reports / "certificate.md"
+
+    @property
+    def request_certificates(self) -> Path:
+        """One certificate a request, `REQ.json` and `REQ.md`."""
+        return self.reports / "certificates"
