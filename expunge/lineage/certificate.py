@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -19,13 +19,11 @@ from expunge.files import json_bytes, read_json, sha256_bytes, sha256_file, writ
 from expunge.ledger import Ledger
 from expunge.lineage import digests
 from expunge.lineage.dvc import git_commit, relative
+from expunge.lineage.ledger import certified_events
 from expunge.lineage.signing import read_signed, sign, signing_key, trusted_key
 from expunge.paths import BASE, Paths
 from expunge.releases import Release, load_release
 from expunge.report.certificate import render
-
-if TYPE_CHECKING:
-    from expunge.events import Record
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 ABOUT_RELEASE = "urn:expunge:certificate:v1"
@@ -157,7 +155,7 @@ def _requests(paths: Paths, params: Params, description: Release, metrics: dict[
             "selectors": [_selector(selector) for selector in request.selectors],
             "samples": caught[request.request_id],
             "figures": metrics["per_request"].get(request.request_id),
-            "events": _events(records.get(request.request_id), description.release),
+            "events": certified_events(records.get(request.request_id), description.release),
         }
         for request in description.requests
     ]
@@ -166,15 +164,6 @@ def _requests(paths: Paths, params: Params, description: Release, metrics: dict[
 def _selector(selector: Any) -> dict[str, Any]:
     """What kind of rule it is; its content may describe what was forgotten, and is in the request's digest."""
     return {"kind": selector.kind} | ({"count": len(selector.ids)} if selector.kind == "id" else {})
-
-
-def _events(record: Record | None, release: str) -> list[dict[str, Any]]:
-    """The ledger's events of a request up to its release; empty where this ledger never saw the request."""
-    if record is None:
-        return []
-    served = [event.seq for event in record.events if event.payload.get("release") == release]
-    last = max(served, default=record.events[-1].seq)
-    return [event.model_dump(include={"seq", "kind", "at", "hash"}) for event in record.events if event.seq <= last]
 
 
 def _samples(paths: Paths, name: str, description: Release | None) -> dict[str, int]:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Check = dict[str, str | None]
 State = Literal["ok", "mismatch", "missing"]
+ABSENT = "absent"
+"""What is found in place of something that must be there."""
 
 EMBEDDING_META = b"expunge"
 """As in `expunge.embedding`, which cannot be imported without torch."""
@@ -53,6 +55,11 @@ def compare(what: str, where: str, recorded: str | None, found: str | None) -> C
     compared: State = "ok" if recorded == found else "mismatch"
     state = "missing" if recorded is None or found is None else compared
     return {"what": what, "where": where, "recorded": recorded, "found": found, "state": state}
+
+
+def problem(what: str, where: str, reason: str) -> Check:
+    """A check that failed for a reason that no two digests express."""
+    return {"what": what, "where": where, "recorded": None, "found": reason, "state": "mismatch"}
 
 
 def _file_checks(project: Project, name: str, registration: dict[str, Any]) -> list[Check]:

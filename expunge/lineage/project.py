@@ -29,8 +29,12 @@ class Project:
     def __init__(self, paths: Paths, params: Params) -> None:
         self.paths = paths
         self.params = params
-        self.names = chain(paths)
         self._hashed: dict[Path, str | None] = {}
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The chain from `base` to the live release."""
+        return chain(self.paths)
 
     def release(self, name: str) -> Release | None:
         return None if name == BASE else self.releases[name]
