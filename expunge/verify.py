@@ -14,6 +14,7 @@ from typing import Any
 from expunge.config import Params
 from expunge.errors import ExpungeError
 from expunge.lineage import digests
+from expunge.lineage.certificate import NOT_PURGED, purge_state
 from expunge.lineage.checks import ABSENT, Check, compare, digest_checks, problem
 from expunge.lineage.dvc import relative
 from expunge.lineage.ledger import ledger_checks
@@ -67,7 +68,7 @@ def verify(paths: Paths, params: Params, name: str, key_file: Path | None = None
         checks += _identity_checks(project, name, predicate)
         checks += _request_checks(project, name, predicate, key)
         checks += ledger_checks(params.ledger, paths.root, predicate)
-        checks += purge_checks(project, name, predicate)
+        checks += _purge_checks(project, name, predicate)
         # A damaged file can break what reads it, and is named already.
         if all(check["state"] != "mismatch" for check in files):
             checks += _recorded_elsewhere(project, name)
@@ -144,8 +145,18 @@ def _request_checks(project: Project, name: str, predicate: Mapping[str, Any], k
     ]
 
 
-def purge_checks(project: Project, name: str, predicate: Mapping[str, Any]) -> list[Check]:
-    return []
+def _purge_checks(project: Project, name: str, predicate: Mapping[str, Any]) -> list[Check]:
+    where = relative(project.paths, project.paths.release(name).purge)
+    certified, found = predicate["purge"], purge_state(project.paths, name)
+    if certified == NOT_PURGED and found == NOT_PURGED:
+        return []
+    # A purge that came after the certificate is no lie of it; issuing the certificate again takes the purge in.
+    checks = [compare("proof of the purge", where, certified.get("sha256"), found.get("sha256"))]
+    if findings := found.get("findings"):
+        checks.append(
+            problem("search of the purge", where, f"it found traces of forgotten content in {findings} places")
+        )
+    return checks
 
 
 def _recorded_elsewhere(project: Project, name: str) -> list[Check]:

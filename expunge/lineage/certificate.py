@@ -6,6 +6,7 @@ never a selector's content, a note or a caption. The same release, ledger and ke
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 from expunge.catalog import MANIFEST
 from expunge.config import Params
 from expunge.errors import ExpungeError
-from expunge.files import json_bytes, read_json, sha256_bytes, sha256_file, write_bytes
+from expunge.files import canonical_json, json_bytes, read_json, sha256_bytes, sha256_file, write_bytes
 from expunge.ledger import Ledger
 from expunge.lineage import digests
 from expunge.lineage.dvc import git_commit, relative
@@ -75,7 +76,9 @@ def purge_state(paths: Paths, name: str) -> dict[str, Any]:
     path = paths.release(name).purge
     if not path.is_file():
         return NOT_PURGED
-    return {"state": "purged", "report": relative(paths, path), "sha256": sha256_file(path)}
+    scan = read_json(path)["scan"]
+    counts = {"files": scan["files"], "findings": len(scan["findings"])}
+    return {"state": "purged", "report": relative(paths, path), "sha256": sha256_file(path), **counts}
 
 
 def _release_statement(
@@ -131,7 +134,9 @@ def _request_statement(
 
 
 def _statement(subject: list[dict[str, Any]], kind: str, predicate: dict[str, Any]) -> dict[str, Any]:
-    return {"_type": STATEMENT, "subject": subject, "predicateType": kind, "predicate": predicate}
+    """As a reader will have it: the page shows keys in the order in which they are signed."""
+    whole = {"_type": STATEMENT, "subject": subject, "predicateType": kind, "predicate": predicate}
+    return json.loads(canonical_json(whole))
 
 
 def _resource(paths: Paths, path: Path) -> dict[str, Any]:
