@@ -32,7 +32,7 @@ def release_files(paths: Paths, name: str) -> list[Path]:
     """What a release is made of and later readers rely on; report and metrics are left out, as they hold seconds."""
     where = paths.release(name)
     files = [where.model / WEIGHTS, where.model / CONFIG, where.forget, where.retain]
-    files += sorted(where.embeddings.glob("part-*.parquet")) + sorted(where.index.glob("*.faiss"))
+    files += sorted(where.embeddings.glob("part-*.parquet")) + sorted(_files_in(where.index))
     return [path for path in files if path.is_file()]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,12 +48,12 @@ def ledger_checks(params: LedgerParams, root: Path, predicate: Mapping[str, Any]
         return [problem("chain of the ledger", where, str(error))]
     checks = [compare("chain of the ledger", where, "unbroken", "unbroken")]
     for request in requests:
-        events = records[request["request_id"]].events if request["request_id"] in records else ()
-        checks += _event_checks(request, events, predicate["model"]["after"], where)
+        checks += _event_checks(request, records.get(request["request_id"]), predicate["model"]["after"], where)
     return checks
 
 
-def _event_checks(request: Mapping[str, Any], events: Sequence[Any], model: str, where: str) -> list[Check]:
+def _event_checks(request: Mapping[str, Any], record: Record | None, model: str, where: str) -> list[Check]:
+    events = record.events if record else ()
     hashes = {event.seq: event.hash for event in events}
     checks = [
         compare(
@@ -64,9 +64,11 @@ def _event_checks(request: Mapping[str, Any], events: Sequence[Any], model: str,
         )
         for event in request["events"]
     ]
-    served = [event.payload["model_digest"] for event in events if event.kind == "released"]
-    if served and any(event["kind"] == "released" for event in request["events"]):
-        checks.append(compare(f"model that serves {request['request_id']}", where, model, served[-1]))
+    if record and record.approved_digest:
+        what = f"approved content of {request['request_id']}"
+        checks.append(compare(what, where, request["digest"], record.approved_digest))
+    if record and any(event["kind"] == "released" for event in request["events"]):
+        checks.append(compare(f"model that serves {request['request_id']}", where, model, record.model_digest))
     return checks
 
 
