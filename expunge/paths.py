@@ -43,6 +43,11 @@ class Paths:
         """Lock file: one heavy job at a time on this machine, whoever starts it."""
         return self.root / ".expunge" / "slot.lock"
 
+    @property
+    def purges(self) -> Path:
+        """Journals of purges that are under way; a purge that has finished leaves nothing here."""
+        return self.root / ".expunge" / "purge"
+
     def release(self, name: str) -> ReleasePaths:
         """Locations of release `name`, `base` included."""
         return ReleasePaths(self.root, name)
@@ -63,6 +68,16 @@ class ReleasePaths:
     @property
     def description(self) -> Path:
         return self.folder / "release.yaml"
+
+    @property
+    def outputs(self) -> Path:
+        """What DVC keeps of a release once its stages cannot run any more, because its parent was purged."""
+        return self.folder / "outputs.dvc"
+
+    @property
+    def tombstone(self) -> Path:
+        """What is known of a purged release: its registration, and which purge removed it."""
+        return self.folder / "purged.json"
 
     @property
     def sets(self) -> Path:
@@ -158,3 +173,8 @@ class ReleasePaths:
     @property
     def registration(self) -> Path:
         return self.reports / "registration.json"
+
+    @property
+    def purge(self) -> Path:
+        """What the purge of this release and its ancestors removed, searched and found."""
+        return self.reports / "purge.json"

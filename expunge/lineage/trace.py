@@ -21,12 +21,12 @@ from urllib.parse import unquote, urlparse
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from expunge.catalog import MANIFEST
+from expunge.catalog import MANIFEST, PURGED, listed_shards
 from expunge.config import Params
 from expunge.errors import ExpungeError
 from expunge.files import read_json
 from expunge.lineage import digests
-from expunge.lineage.digests import CONFIG, WEIGHTS
+from expunge.lineage.digests import CONFIG, WEIGHTS, registration_of
 from expunge.lineage.dvc import LOCK, Locks, read_locks, relative
 from expunge.lineage.mlflow import Store, existing_store
 from expunge.paths import BASE, Paths
@@ -113,8 +113,7 @@ class _Project:
 
     @cached_property
     def _registrations(self) -> dict[str, dict[str, Any] | None]:
-        files = {name: self.paths.release(name).registration for name in self.names}
-        return {name: read_json(path) if path.is_file() else None for name, path in files.items()}
+        return {name: registration_of(self.paths, name) for name in self.names}
 
     @cached_property
     def catalog_digest(self) -> str | None:
@@ -358,16 +357,21 @@ def _embedding_checks(project: _Project, name: str) -> list[Check]:
 def _data_checks(project: _Project, registration: dict[str, Any]) -> list[Check]:
     catalog = relative(project.paths, project.paths.catalog)
     locked = project.locks.md5(catalog) or project.catalog_digest
+    purged = _manifest(project).get(PURGED, {}).get("data_versions", [])
+    recorded = registration["data_version"]
     return [
         _check("catalog", catalog, registration["catalog_digest"], project.catalog_digest),
-        _check("data version", LOCK, registration["data_version"], locked),
+        _check("data version", LOCK, recorded, recorded if recorded in purged else locked),
     ]
 
 
 def _shard_checks(project: _Project) -> list[Check]:
     paths = project.paths
-    shards = {paths.catalog / shard["file"]: shard["sha256"] for shard in _manifest(project).get("shards", [])}
-    return [_check("catalog shard", relative(paths, path), sha, project.sha256(path)) for path, sha in shards.items()]
+    manifest = _manifest(project)
+    return [
+        _check("catalog shard", relative(paths, shard.path), shard.present_sha256, project.sha256(shard.path))
+        for shard in (listed_shards(paths.catalog, manifest) if manifest else [])
+    ]
 
 
 def _manifest(project: _Project) -> dict[str, Any]:
@@ -393,7 +397,9 @@ def _description_checks(project: _Project, name: str, registration: dict[str, An
 
 
 def _lock_checks(project: _Project, name: str) -> list[Check]:
-    lock = LOCK if name == BASE else relative(project.paths, project.paths.release(name).folder / LOCK)
+    where = project.paths.release(name)
+    kept = where.outputs if where.outputs.is_file() else where.folder / LOCK
+    lock = LOCK if name == BASE else relative(project.paths, kept)
     if not (project.paths.root / lock).is_file():
         return [_check("DVC stages", lock, None, None)]
     differing = project.locks.disagreements(lock)
