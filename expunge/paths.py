@@ -29,6 +29,16 @@ class Paths:
         return self.root / ".expunge" / "checkpoints"
 
     @property
+    def key(self) -> Path:
+        """The secret under which requesters are hashed."""
+        return self.root / ".expunge" / "key"
+
+    @property
+    def ledger_head(self) -> Path:
+        """Number and hash of the ledger's last event at the last audit."""
+        return self.root / ".expunge" / "ledger-head.json"
+
+    @property
     def live(self) -> Path:
         """The small file that names the newest release."""
         return self.root / "releases" / "live.yaml"
