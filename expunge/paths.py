@@ -188,3 +188,18 @@ class ReleasePaths:
     def purge(self) -> Path:
         """What the purge of this release and its ancestors removed, searched and found."""
         return self.reports / "purge.json"
+
+    @property
+    def certificate(self) -> Path:
+        """The signed statement about this release."""
+        return self.reports / "certificate.json"
+
+    @property
+    def certificate_page(self) -> Path:
+        """The same statement for people."""
+        return self.reports / "certificate.md"
+
+    @property
+    def request_certificates(self) -> Path:
+        """One certificate a request, `REQ.json` and `REQ.md`."""
+        return self.reports / "certificates"

@@ -44,6 +44,26 @@ def registration_of(paths: Paths, name: str) -> dict[str, Any] | None:
     return read_json(where.tombstone)["registration"] if where.tombstone.is_file() else None
 
 
+def certified_files(paths: Paths, name: str) -> list[Path]:
+    """What a certificate vouches for: all that the release consists of, and what its stages wrote about it."""
+    where = paths.release(name)
+    files = _files_in(where.model, where.sets, where.embeddings, where.index, where.figures)
+    files += [where.metrics, where.summary, where.page, where.similarities, where.embedding_map]
+    files += [where.training, where.unlearning, where.gold_training, where.embedding_cost, where.description]
+    return sorted(path for path in files if path.is_file())
+
+
+def source_files(paths: Paths, name: str, parent: str | None) -> list[Path]:
+    """What a release was made from or compared with; a purge may have removed it since."""
+    files = _files_in(paths.catalog, paths.release(name).gold)
+    files += [weights(paths, parent)] if parent else []
+    return sorted(path for path in files if path.is_file())
+
+
+def _files_in(*folders: Path) -> list[Path]:
+    return [path for folder in folders for path in folder.rglob("*") if not path.name.startswith(".")]
+
+
 def catalog_digest(paths: Paths) -> str | None:
     """The catalog's digest by its manifest, None where there is no catalog."""
     manifest = paths.catalog / MANIFEST

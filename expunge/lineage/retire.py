@@ -58,7 +58,8 @@ def survey(paths: Paths, params: MlflowParams, kept: Mapping[str, str]) -> Recor
             if number in leaving
         }
         location = _local(store.client.get_experiment(store.experiment_id).artifact_location)
-        keep = {version.run_id for version in staying} | {version.model_id for version in staying}
+        models = {version.source.rpartition("/")[2] for version in staying}  # `models:/m-…`
+        keep = {version.run_id for version in staying} | models
         home += [location] if location else []
         addresses = {name: uri for name, uri in _addresses(store) if name not in keep}
         # Inside the project every folder is the project's; elsewhere another experiment may keep its files beside.

@@ -1,4 +1,4 @@
-"""Step `register`: all that the other steps wrote → MLflow, the ledger and reports/R/registration.json.
+"""Step `register`: all that the other steps wrote → MLflow, the ledger, certificates and reports/R/registration.json.
 
 The registration holds digests and the verdict only. Run ids and version numbers are MLflow's, and would make a second
 run differ from the first. It is written last: a release without it is unfinished.
@@ -15,9 +15,11 @@ from expunge.config import Params
 from expunge.errors import ExpungeError
 from expunge.files import read_json, write_json
 from expunge.lineage import digests
+from expunge.lineage.certificate import issue
 from expunge.lineage.digests import CONFIG, WEIGHTS, sha256_if_there, weights
 from expunge.lineage.dvc import data_version, git_commit, read_locks, relative
 from expunge.lineage.mlflow import DataSet, Record, flatten, record
+from expunge.lineage.signing import signing_key
 from expunge.paths import BASE, Paths
 from expunge.releases import Release, load_release
 from expunge.report import words
@@ -28,7 +30,8 @@ UNGATED = "not gated"
 
 
 def register(paths: Paths, params: Params, release: str) -> None:
-    """Record `release` in MLflow; if its gate passed, mark its requests as served."""
+    """Record `release` in MLflow; if its gate passed, mark its requests as served; sign its certificate."""
+    signing_key(paths, params.certificate)  # a missing key must not end a registration half way
     where = paths.release(release)
     metrics = read_json(where.metrics)
     description = None if release == BASE else load_release(paths, release)
@@ -36,6 +39,7 @@ def register(paths: Paths, params: Params, release: str) -> None:
     version = record(paths, params.mlflow, _record(paths, params, facts, metrics, description))
     if description and facts["verdict"] == "passed":
         _mark_released(paths, params, description, facts["model_digest"])
+    issue(paths, params, facts)
     write_json(where.registration, facts)
     print(f"register: {release} {facts['verdict']}, {params.mlflow.registered_model}/{version} in MLflow")
 
