@@ -204,6 +204,8 @@ class LedgerParams(Block):
 
     url: str = "sqlite:///data/ledger.db"
     seed: str | None = "requests/seed.jsonl"
+    drop_folder: str = "data/requests"
+    warn_days: Annotated[int, Field(ge=0)] = 7
 
 
 class MlflowParams(Block):
@@ -274,14 +276,16 @@ def validated(model: type[Model], path: Path) -> Model:
         raise ExpungeError(f"{path}: {explain(error)}") from None
 
 
-def explain(error: ValidationError) -> str:
-    """One clause a mistake: the key, what is wrong, what was given."""
+def explain(error: ValidationError, values: bool = True) -> str:
+    """One clause a mistake: the key, what is wrong, and what was given, unless `values` must not be shown."""
     clauses = []
     for item in error.errors():
         key = ".".join(str(part) for part in item["loc"]) or "(top level)"
         problem = item["msg"].removeprefix("Value error, ")
         problem = problem[:1].lower() + problem[1:]
-        given = "" if item["type"] in ("missing", "extra_forbidden") else f" (given: {item['input']!r:.80})"
+        given = (
+            "" if not values or item["type"] in ("missing", "extra_forbidden") else f" (given: {item['input']!r:.80})"
+        )
         clauses.append(f"{key}: {problem}{given}")
     return "; ".join(clauses) + "."
 

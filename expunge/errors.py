@@ -19,6 +19,10 @@ class ExpungeError(Exception):
     """A mistake or a missing thing that the user can mend; `str(error)` is the whole message."""
 
 
+class RequestRefused(ExpungeError):
+    """A deletion request itself is at fault: sent again unchanged, it would be refused again."""
+
+
 def suggest(word: str, known: Sequence[str]) -> str:
     """A clause with the names that look like `word`, empty where none does."""
     close = difflib.get_close_matches(word, known[:SUGGEST_AMONG], n=3, cutoff=0.7)

@@ -2,25 +2,33 @@
 
 What state a request is in is read off its events, so the state can only move forward:
 
-    received → previewed → approved → released
-                         ↘ rejected
+    received → previewed → approved → released → purged → verified
+                   ↘ rejected  ↘ withdrawn
+
+A request may be approved or rejected without a preview, and withdrawn until a release serves it. One event leads back:
+when another model comes to serve a request, it is `released` again, for what was purged and verified of the model
+before says nothing about this one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
 from expunge.config import Block, explain
-from expunge.errors import ExpungeError
+from expunge.errors import ExpungeError, RequestRefused
 from expunge.files import digest_of
 from expunge.requests import DeletionRequest
 
-State = Literal["received", "previewed", "approved", "rejected", "released"]
+State = Literal["received", "previewed", "approved", "rejected", "withdrawn", "released", "purged", "verified"]
 """A request's state is the kind of its last event."""
+
+OPEN: tuple[State, ...] = ("received", "previewed", "approved")
+"""The states in which the requester still waits."""
 
 GENESIS = "0" * 64
 """What the first event names as its predecessor."""
@@ -29,9 +37,12 @@ FORWARD: dict[State, tuple[State, ...]] = {
     "previewed": ("received", "previewed"),
     "approved": ("received", "previewed"),
     "rejected": ("received", "previewed"),
-    "released": ("approved", "released"),
+    "withdrawn": OPEN,
+    "released": ("approved", "released", "purged", "verified"),
+    "purged": ("released", "purged"),
+    "verified": ("purged", "verified"),
 }
-"""Event → the states in which it may happen. A second `released` records that the release was built anew."""
+"""Event → the states in which it may happen."""
 
 Result = TypeVar("Result")
 
@@ -65,7 +76,7 @@ class Record:
     """A request with what happened to it.
 
     Attributes:
-        release: the release that serves it, None until there is one.
+        release: the last release that came to serve it, None until there is one.
         model_digest: of that release's model, None until there is one.
     """
 
@@ -78,15 +89,31 @@ class Record:
     @classmethod
     def of(cls, events: Sequence[Event]) -> Record:
         """Read the state off a request's events, oldest first."""
-        last = events[-1]
-        served = last.payload if last.kind == "released" else {}
+        served = next((event.payload for event in reversed(events) if event.kind == "released"), {})
         request = checked_content(DeletionRequest, events[0].payload)
-        return cls(request, last.kind, tuple(events), served.get("release"), served.get("model_digest"))
+        return cls(request, events[-1].kind, tuple(events), served.get("release"), served.get("model_digest"))
 
     @property
     def approved_digest(self) -> str | None:
         """The digest that was approved, None where none was."""
         return next((event.payload.get("digest") for event in self.events if event.kind == "approved"), None)
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in OPEN
+
+    def days_left(self, today: date) -> int:
+        """Days until the request is due; negative once it is overdue."""
+        return (self.request.due - today).days
+
+    def knows(self, kind: State, payload: Mapping[str, Any]) -> bool:
+        """Whether the last event of `kind` says `payload`, and nothing since has made it void."""
+        for event in reversed(self.events):
+            if event.kind == kind:
+                return event.payload == payload
+            if event.kind == "released":
+                return False
+        return False
 
 
 def check_chain(events: Iterable[Event]) -> str:
@@ -97,8 +124,9 @@ def check_chain(events: Iterable[Event]) -> str:
     """
     tail: Event | None = None
     records: dict[str, Record] = {}
+    references: set[str] = set()
     for event in events:
-        problem = _link_problem(tail, event) or _story_problem(records, event)
+        problem = _link_problem(tail, event) or _story_problem(records, references, event)
         if problem:
             raise ExpungeError(
                 f"The ledger is broken at event {event.seq} ({event.kind} of {event.request_id}): {problem}. "
@@ -116,8 +144,8 @@ def _link_problem(tail: Event | None, event: Event) -> str | None:
     return None if event.hash == event.seal else "its content was changed"
 
 
-def _story_problem(records: dict[str, Record], event: Event) -> str | None:
-    """What is wrong with `event` after what its request went through; `records` learns the event."""
+def _story_problem(records: dict[str, Record], references: set[str], event: Event) -> str | None:
+    """What is wrong with `event` after what its request went through; `records` and `references` learn the event."""
     before = records.get(event.request_id)
     if event.kind == "received":
         try:
@@ -126,10 +154,15 @@ def _story_problem(records: dict[str, Record], event: Event) -> str | None:
             return f"it holds no valid request ({str(error).rstrip('.')})"
         if before or not event.request_id == record.request.request_id == numbered(len(records) + 1):
             return "its request id is out of order"
+        if record.request.external_reference in references:
+            return "an earlier request has the same external reference"
+        references.update(filter(None, [record.request.external_reference]))
     elif before is None or before.state not in FORWARD[event.kind]:
         return f"a request that is {before.state if before else 'unknown'} cannot be {event.kind}"
     elif event.kind == "approved" and event.payload.get("digest") != before.request.digest:
         return "it approves another content than the request's"
+    elif event.kind == "released" and before.knows("released", event.payload):
+        return "that model serves the request already"
     else:
         record = Record.of([*before.events, event])
     records[event.request_id] = record
@@ -137,11 +170,18 @@ def _story_problem(records: dict[str, Record], event: Event) -> str | None:
 
 
 def numbered(number: int) -> str:
+    """The id of the request with this number."""
     return f"req-{number:04d}"
 
 
 def checked_content(model: type[Result], content: Mapping[str, Any]) -> Result:
+    """`content` as a `model`.
+
+    Raises:
+        RequestRefused: it breaks the schema.
+    """
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise ExpungeError(f"Deletion request: {explain(error)}") from None
+        # Values may be personal; who typed them knows them.
+        raise RequestRefused(f"Deletion request: {explain(error, values=False)}") from None

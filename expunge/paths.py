@@ -29,6 +29,16 @@ class Paths:
         return self.root / ".expunge" / "checkpoints"
 
     @property
+    def key(self) -> Path:
+        """The secret under which requesters are hashed."""
+        return self.root / ".expunge" / "key"
+
+    @property
+    def ledger_head(self) -> Path:
+        """Number and hash of the ledger's last event at the last audit."""
+        return self.root / ".expunge" / "ledger-head.json"
+
+    @property
     def live(self) -> Path:
         """The small file that names the newest release."""
         return self.root / "releases" / "live.yaml"
@@ -42,6 +52,11 @@ class Paths:
     def slot(self) -> Path:
         """Lock file: one heavy job at a time on this machine, whoever starts it."""
         return self.root / ".expunge" / "slot.lock"
+
+    @property
+    def purges(self) -> Path:
+        """Journals of purges that are under way; a purge that has finished leaves nothing here."""
+        return self.root / ".expunge" / "purge"
 
     def release(self, name: str) -> ReleasePaths:
         """Locations of release `name`, `base` included."""
@@ -63,6 +78,16 @@ class ReleasePaths:
     @property
     def description(self) -> Path:
         return self.folder / "release.yaml"
+
+    @property
+    def outputs(self) -> Path:
+        """What DVC keeps of a release once its stages cannot run any more, because its parent was purged."""
+        return self.folder / "outputs.dvc"
+
+    @property
+    def tombstone(self) -> Path:
+        """What is known of a purged release: its registration, and which purge removed it."""
+        return self.folder / "purged.json"
 
     @property
     def sets(self) -> Path:
@@ -161,7 +186,7 @@ class ReleasePaths:
 
     @property
     def purge(self) -> Path:
-        """What the purge of older versions removed and what its scan found."""
+        """What the purge of this release and its ancestors removed, searched and found."""
         return self.reports / "purge.json"
 
     @property

@@ -117,6 +117,11 @@ def served_requests(paths: Paths) -> dict[str, str]:
     }
 
 
+def is_purged(paths: Paths, name: str) -> bool:
+    """Whether only the tombstone of release `name` is left."""
+    return paths.release(name).tombstone.is_file()
+
+
 def next_name(paths: Paths) -> str:
     """`r001`, `r002`, …: one more than the highest number in the chain."""
     numbers = [int(name[1:]) for name in chain(paths) if re.fullmatch(r"r\d+", name)]

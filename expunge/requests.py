@@ -22,11 +22,11 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from expunge.config import Block
 from expunge.errors import ExpungeError
 from expunge.files import digest_of
+from expunge.paths import Paths
 
 Basis = Literal["gdpr-art17", "ccpa", "copyright", "safety", "quality"]
 
 KEY_VARIABLE = "EXPUNGE_KEY"
-KEY_FILE = Path(".expunge") / "key"
 
 
 def _showable(text: str) -> str:
@@ -122,6 +122,8 @@ class DeletionRequest(Block):
     received_at: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
     due: date
     note: Annotated[str, StringConstraints(max_length=2000), AfterValidator(_showable)] | None = None
+    # Left out where there is none: requests that were approved before there were references keep their digest.
+    external_reference: Name | None = Field(None, exclude_if=lambda reference: reference is None)
 
     @model_validator(mode="after")
     def _due_after_receipt(self) -> DeletionRequest:
@@ -178,7 +180,7 @@ def _key(root: Path) -> bytes:
     """The secret from the environment, else from the key file, which the first use creates."""
     if secret := os.environ.get(KEY_VARIABLE):
         return secret.encode("utf-8", "surrogateescape")
-    path = root / KEY_FILE
+    path = Paths(root).key
     try:
         if not path.exists():
             _create_key(path)

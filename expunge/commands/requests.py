@@ -1,4 +1,4 @@
-"""`expunge request add`, `list`, `show`, `preview`, `approve` and `reject`."""
+"""`expunge request add`, `import`, `list`, `show`, `preview`, `approve`, `reject` and `withdraw`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ STATE_STYLES = {
     "previewed": "yellow",
     "approved": "cyan",
     "rejected": "red",
+    "withdrawn": "red",
     "released": "green",
+    "purged": "green",
+    "verified": "bold green",
 }
 
 app = typer.Typer(no_args_is_help=True)
@@ -61,7 +64,10 @@ class State(StrEnum):
     previewed = "previewed"
     approved = "approved"
     rejected = "rejected"
+    withdrawn = "withdrawn"
     released = "released"
+    purged = "purged"
+    verified = "verified"
 
 
 @dataclass(frozen=True)
@@ -237,7 +243,7 @@ def show(request_id: IdArgument, as_json: JsonOption = False) -> None:
         console.print(f"  note     {escape(request.note)}")
     if record.release:
         console.print(f"  release  {escape(record.release)}, model {record.model_digest}")
-    if record.state == "rejected":
+    if record.state in ("rejected", "withdrawn"):
         console.print(f"  reason   {escape(record.events[-1].payload['reason'])}")
     table = Table("event", "what", "at", "by")
     for event in record.events:
@@ -278,6 +284,17 @@ def reject(
     """Reject a request, with the reason."""
     Desk(Paths()).ledger.reject(request_id, by, reason)
     typer.echo(f"{request_id} is rejected")
+
+
+@app.command()
+def withdraw(
+    request_id: IdArgument,
+    reason: Annotated[str, typer.Option(help="Why it is withdrawn, without personal data.")],
+    by: ByOption = None,
+) -> None:
+    """Withdraw a request, approved or not, that no release serves yet."""
+    Desk(Paths()).ledger.withdraw(request_id, by, reason)
+    typer.echo(f"{request_id} is withdrawn")
 
 
 def _check_servable(desk: Desk, record: Record) -> None:
@@ -340,4 +357,4 @@ def _samples(count: int) -> str:
 
 
 def _styled(state: str) -> str:
-    return f"[{STATE_STYLES[state]}]{state}[/{STATE_STYLES[state]}]"
+    return f"[{STATE_STYLES[state]}]{state}[/]"

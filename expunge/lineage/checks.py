@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlparse
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from expunge.catalog import PURGED, listed_shards
 from expunge.files import read_json
 from expunge.lineage import digests
 from expunge.lineage.digests import CONFIG, WEIGHTS
@@ -112,17 +113,20 @@ def _embedding_checks(project: Project, name: str) -> list[Check]:
 
 def _data_checks(project: Project, registration: dict[str, Any]) -> list[Check]:
     catalog = relative(project.paths, project.paths.catalog)
-    locked = project.locks.md5(catalog) or project.catalog_digest
+    recorded, locked = registration["data_version"], project.locks.md5(catalog) or project.catalog_digest
+    purged = project.manifest.get(PURGED, {}).get("data_versions", [])
     return [
         compare("catalog", catalog, registration["catalog_digest"], project.catalog_digest),
-        compare("data version", LOCK, registration["data_version"], locked),
+        compare("data version", LOCK, recorded, recorded if recorded in purged else locked),
     ]
 
 
 def _shard_checks(project: Project) -> list[Check]:
     paths = project.paths
-    shards = {paths.catalog / shard["file"]: shard["sha256"] for shard in project.manifest.get("shards", [])}
-    return [compare("catalog shard", relative(paths, path), sha, project.sha256(path)) for path, sha in shards.items()]
+    return [
+        compare("catalog shard", relative(paths, shard.path), shard.present_sha256, project.sha256(shard.path))
+        for shard in (listed_shards(paths.catalog, project.manifest) if project.manifest else ())
+    ]
 
 
 def _description_checks(project: Project, name: str, registration: dict[str, Any]) -> list[Check]:
@@ -143,7 +147,9 @@ def _description_checks(project: Project, name: str, registration: dict[str, Any
 
 
 def _lock_checks(project: Project, name: str) -> list[Check]:
-    lock = LOCK if name == BASE else relative(project.paths, project.paths.release(name).folder / LOCK)
+    where = project.paths.release(name)
+    kept = where.outputs if where.outputs.is_file() else where.folder / LOCK
+    lock = LOCK if name == BASE else relative(project.paths, kept)
     if not (project.paths.root / lock).is_file():
         return [compare("DVC stages", lock, None, None)]
     differing = project.locks.disagreements(lock)

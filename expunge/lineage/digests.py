@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from expunge.catalog import MANIFEST
+from expunge.catalog import MANIFEST, manifest_digest
 from expunge.files import digest_of, read_json, sha256_file
 from expunge.paths import BASE, Paths
 from expunge.releases import load_release
@@ -36,6 +36,14 @@ def release_files(paths: Paths, name: str) -> list[Path]:
     return [path for path in files if path.is_file()]
 
 
+def registration_of(paths: Paths, name: str) -> dict[str, Any] | None:
+    """The registration of a release, that of a purged one from its tombstone; None where it was never registered."""
+    where = paths.release(name)
+    if where.registration.is_file():
+        return read_json(where.registration)
+    return read_json(where.tombstone)["registration"] if where.tombstone.is_file() else None
+
+
 def certified_files(paths: Paths, name: str) -> list[Path]:
     """What a certificate vouches for: all that the release consists of, and what its stages wrote about it."""
     where = paths.release(name)
@@ -59,7 +67,7 @@ def _files_in(*folders: Path) -> list[Path]:
 def catalog_digest(paths: Paths) -> str | None:
     """The catalog's digest by its manifest, None where there is no catalog."""
     manifest = paths.catalog / MANIFEST
-    return digest_of(read_json(manifest)) if manifest.is_file() else None
+    return manifest_digest(read_json(manifest)) if manifest.is_file() else None
 
 
 def description_digest(paths: Paths, name: str) -> str | None:

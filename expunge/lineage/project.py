@@ -61,8 +61,7 @@ class Project:
 
     @cached_property
     def _registrations(self) -> dict[str, dict[str, Any] | None]:
-        files = {name: self.paths.release(name).registration for name in self.names}
-        return {name: read_json(path) if path.is_file() else None for name, path in files.items()}
+        return {name: digests.registration_of(self.paths, name) for name in self.names}
 
     @cached_property
     def catalog_digest(self) -> str | None:

@@ -1,0 +1,71 @@
+"""Where forgotten content is searched, where a pseudonym may stay, and what no purge can reach."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from expunge.catalog import Catalog
+from expunge.config import Params
+from expunge.files import sha256_file
+from expunge.lineage.objects import ObjectStore
+from expunge.paths import Paths
+
+
+def prefect_home() -> Path:
+    """Where Prefect keeps results and its database on this machine."""
+    return Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect").expanduser()
+
+
+def searched(paths: Paths, stores: Sequence[ObjectStore], records: Sequence[Path]) -> list[Path]:
+    """The project, and what it keeps outside of its folder: DVC's stores, MLflow's files, Prefect's home."""
+    root = paths.root.resolve()
+    outside = [folder for store in stores for folder in (store.folder, store.runs)]
+    outside += [place if place.is_dir() else place.parent for place in records]
+    outside.append(prefect_home())
+    kept = {place.resolve() for place in outside if place.is_dir()}
+    return [root, *sorted(place for place in kept if not place.is_relative_to(root))]
+
+
+def skipped(paths: Paths) -> list[Path]:
+    """Inside the project, but not the project's data: git's history, installed packages, the journal of the purge."""
+    environments = [marker.parent for marker in paths.root.glob("*/pyvenv.cfg")]
+    return [path for path in (paths.root / ".git", paths.purges, *sorted(environments)) if path.is_dir()]
+
+
+def pseudonyms_allowed(paths: Paths, params: Params, kept: Sequence[str]) -> Callable[[Path, str], bool]:
+    """Whether a file may hold a sample id or the words of a selector: requests and outcomes are recorded there."""
+    requests, releases = (paths.root / "requests").resolve(), paths.live.parent.resolve()
+    forget_sets = {sha256_file(paths.release(name).forget) for name in kept}
+    database = sa.make_url(params.ledger.url).database
+    ledger = (paths.root / database).resolve() if database else None
+
+    def allowed(path: Path, kind: str) -> bool:
+        if kind not in ("sample id", "caption"):
+            return False
+        described = path.name == "release.yaml" and path.parent.parent == releases
+        if described or path.is_relative_to(requests) or (ledger and path.name.startswith(ledger.name)):
+            return True
+        return kind == "sample id" and sha256_file(path) in forget_sets
+
+    return allowed
+
+
+def out_of_reach(paths: Paths, catalog: Catalog, remotes: Sequence[str], skipped: Sequence[Path]) -> list[str]:
+    """What may still hold forgotten content or its pseudonyms, by name."""
+    source = f"{catalog.manifest['source']} {catalog.manifest['source_version']}"
+    listed = [
+        f"the source of the data, {source}: what it publishes, packages installed from it, and their download caches",
+        "backups, snapshots and clones of this project, and what others have downloaded from it",
+        "free blocks of the disk, from which a deleted file can be recovered until they are used again",
+    ]
+    listed += [f"DVC remote {remote}, which is not on this machine: `dvc gc -w -c -r NAME`" for remote in remotes]
+    reasons = {".git": "git history: earlier release.yaml, requests and lock files, with ids and digests"}
+    return listed + [
+        reasons.get(path.name, f"{path.relative_to(paths.root)}: installed packages")
+        for path in skipped
+        if path != paths.purges
+    ]
