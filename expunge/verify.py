@@ -13,6 +13,8 @@ from typing import Any
 
 from expunge.config import Params
 from expunge.errors import ExpungeError
+from expunge.files import sha256_file
+from expunge.ledger import Ledger
 from expunge.lineage import digests
 from expunge.lineage.certificate import NOT_PURGED, purge_state
 from expunge.lineage.checks import ABSENT, Check, compare, digest_checks, problem
@@ -73,6 +75,27 @@ def verify(paths: Paths, params: Params, name: str, key_file: Path | None = None
         if all(check["state"] != "mismatch" for check in files):
             checks += _recorded_elsewhere(project, name)
     return Verification(name, key.keyid, statement, tuple(checks))
+
+
+def record_verified(paths: Paths, params: Params, name: str, by: str) -> list[str]:
+    """Note in the ledger that `by` verified release `name`, for all requests that its purge served; return their ids.
+
+    Raises:
+        ExpungeError: nobody is named, or no request waits for it: only what was purged can be verified.
+    """
+    if not by.strip():
+        raise ExpungeError("A verification is recorded in somebody's name; give it with --by.")
+    ledger = Ledger.open(params.ledger, paths.root)
+    ids = [
+        record.request.request_id
+        for record in ledger.list()
+        if record.state in ("purged", "verified")
+        and any(event.kind == "purged" and event.payload["release"] == name for event in record.events)
+    ]
+    if not ids:
+        raise ExpungeError(f"No request waits to be verified; run `expunge purge {name}` first.")
+    ledger.mark_verified(ids, name, by.strip(), sha256_file(paths.release(name).certificate))
+    return ids
 
 
 def _check_certified(paths: Paths, name: str) -> None:
@@ -146,16 +169,19 @@ def _request_checks(project: Project, name: str, predicate: Mapping[str, Any], k
 
 
 def _purge_checks(project: Project, name: str, predicate: Mapping[str, Any]) -> list[Check]:
-    where = relative(project.paths, project.paths.release(name).purge)
-    certified, found = predicate["purge"], purge_state(project.paths, name)
-    if certified == NOT_PURGED and found == NOT_PURGED:
+    path, certified = project.paths.release(name).purge, predicate["purge"]
+    where, found = relative(project.paths, path), project.sha256(path)
+    if certified == NOT_PURGED and found is None:
         return []
     # A purge that came after the certificate is no lie of it; issuing the certificate again takes the purge in.
-    checks = [compare("proof of the purge", where, certified.get("sha256"), found.get("sha256"))]
-    if findings := found.get("findings"):
-        checks.append(
-            problem("search of the purge", where, f"it found traces of forgotten content in {findings} places")
-        )
+    checks = [compare("proof of the purge", where, certified.get("sha256"), found)]
+    try:
+        now = purge_state(project.paths, name)
+    except ExpungeError as error:
+        return [*checks, problem("search of the purge", where, str(error))]
+    if not now.get("clean", True):
+        traces = f"traces of forgotten content in {now['findings']} places, and {now['unread']} unreadable files"
+        checks.append(problem("search of the purge", where, traces))
     return checks
 
 

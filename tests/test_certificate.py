@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from certified import certified_project, certify
+from certified import certified_project, certify, purged
 from expunge.config import CertificateParams, Params
 from expunge.errors import ExpungeError
 from expunge.files import read_json, sha256_file, write_json
@@ -95,11 +95,13 @@ def test_issuing_again_changes_no_byte_and_a_purge_is_taken_in(tmp_path: Path) -
     before = where.certificate.read_bytes()
     issue(paths, params, read_json(where.registration))
     assert where.certificate.read_bytes() == before
-    write_json(where.purge, {"scan": {"files": 7, "findings": [{"path": "mlflow.db", "kind": "caption"}]}})
+    write_json(where.purge, purged(findings=1))
     issue(paths, params, read_json(where.registration))
     purge = statement((paths, params))["predicate"]["purge"]
     assert (purge["state"], purge["findings"], purge["sha256"]) == ("purged", 1, sha256_file(where.purge))
-    assert "traces in 1 places" in where.certificate_page.read_text()
+    page = where.certificate_page.read_text()
+    assert "traces in 1 places" in page
+    assert "The purge could not reach: backups." in page
 
 
 def test_no_other_byte_and_no_other_key_is_accepted(project: Project, tmp_path: Path) -> None:

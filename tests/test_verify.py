@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from certified import certified_project, certify
+from certified import LEDGER, certified_project, certify, purged
 from expunge.config import Params
 from expunge.errors import ExpungeError
 from expunge.files import read_json, write_json
+from expunge.ledger import Ledger
 from expunge.lineage.signing import create_keys, read_signed, trusted_key
 from expunge.paths import Paths
-from expunge.verify import verify
+from expunge.verify import record_verified, verify
 from fake_release import change_model
 from project import run
 
@@ -188,17 +189,32 @@ def test_a_purge_that_found_something_fails_and_a_later_clean_one_waits_to_be_ce
     root = shutil.copytree(project[0].root, tmp_path / "copy")
     paths, params = Paths(root), project[1]
     purge = paths.release("r001").purge
-    write_json(purge, {"scan": {"files": 3, "findings": []}})
+    write_json(purge, purged())
     outcome = verify(paths, params, "r001")
     assert outcome.problems == []
     assert [c["where"] for c in outcome.checks if c["what"] == "proof of the purge"] == ["reports/r001/purge.json"]
     certify(paths, params, "r001")
     assert places((paths, params)) == set()
-    write_json(purge, {"scan": {"files": 4, "findings": []}})
+    write_json(purge, purged(files=8))
     assert places((paths, params)) == {"reports/r001/purge.json"}
-    write_json(purge, {"scan": {"files": 4, "findings": [{"path": "a", "kind": "caption", "samples": 1}]}})
+    write_json(purge, purged(findings=1))
     certify(paths, params, "r001")
     assert places((paths, params)) == {"reports/r001/purge.json"}
+
+
+def test_a_verification_is_recorded_for_what_was_purged(project: Project, tmp_path: Path) -> None:
+    paths, params = Paths(shutil.copytree(project[0].root, tmp_path / "copy")), project[1]
+    with pytest.raises(ExpungeError, match="expunge purge r001"):
+        record_verified(paths, params, "r001", "Ada")
+    ledger = Ledger.open(LEDGER, paths.root)
+    ledger.mark_purged(["req-0001", "req-0002"], "r001", "tests", "0" * 64)
+    certify(paths, params, "r001")
+    assert record_verified(paths, params, "r001", "Ada") == ["req-0001", "req-0002"]
+    assert {record.state for record in ledger.list()} == {"verified"}
+    before = paths.release("r001").certificate.read_bytes()
+    certify(paths, params, "r001")
+    assert paths.release("r001").certificate.read_bytes() == before
+    assert verify(paths, params, "r001").problems == []
 
 
 @pytest.mark.parametrize("name", ["r9", "../r001", "", "gold"])

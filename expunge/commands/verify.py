@@ -26,9 +26,13 @@ def verify(
         Path | None,
         typer.Option(help="Public key to trust, in PEM; `certificate.public_key` of params.yaml by default."),
     ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Record in the ledger that this person verified the release; after a purge only.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
     """Check a release's certificate against every file, the ledger and MLflow; status 1 where one byte differs."""
+    from expunge.verify import record_verified
     from expunge.verify import verify as check
 
     paths = Paths()
@@ -46,6 +50,9 @@ def verify(
         _print(release, outcome.statement, checks)
     if problems:
         raise typer.Exit(1)
+    if by is not None:
+        recorded = record_verified(paths, params, release, by)
+        typer.echo(f"Recorded for {', '.join(recorded)}.", err=True)
 
 
 def promote(
@@ -56,7 +63,7 @@ def promote(
     """Make a release champion: the model that is to be used."""
     from expunge.lineage.promotion import promote as appoint
 
-    if not yes and sys.stdin.isatty():
+    if not yes and _on_a_terminal():
         typer.confirm(f"Make {release} champion in the name of {by}?", abort=True)
     paths = Paths()
     params = load_params(paths.params)
@@ -81,14 +88,13 @@ def show(
 @app.command("issue")
 def issue(release: Annotated[str, typer.Argument(help="Name of the release.")]) -> None:
     """Sign the certificates of a release again: after a purge, or with another key."""
-    from expunge.files import read_json
-    from expunge.lineage.certificate import issue as sign
+    from expunge.lineage.certificate import issue_again
     from expunge.releases import chain
 
     paths = Paths()
     if release not in chain(paths):
         raise ExpungeError(f"There is no release {release}; known releases: {', '.join(chain(paths))}.")
-    sign(paths, load_params(paths.params), read_json(paths.release(release).registration))
+    issue_again(paths, load_params(paths.params), release)
     typer.echo(f"Signed {paths.release(release).certificate}.")
 
 
@@ -101,6 +107,10 @@ def new_key() -> None:
     params = load_params(paths.params).certificate
     key = create_keys(paths.root / params.private_key, paths.root / params.public_key)
     typer.echo(f"Key {key}: keep {params.private_key} secret, and give {params.public_key} to all who verify.")
+
+
+def _on_a_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _summary(release: str, key: str, statement: dict[str, Any] | None, checks: list[dict]) -> dict[str, Any]:

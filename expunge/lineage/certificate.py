@@ -21,6 +21,7 @@ from expunge.ledger import Ledger
 from expunge.lineage import digests
 from expunge.lineage.dvc import git_commit, relative
 from expunge.lineage.ledger import certified_events
+from expunge.lineage.rebase import keep_also
 from expunge.lineage.signing import read_signed, sign, signing_key, trusted_key
 from expunge.paths import BASE, Paths
 from expunge.releases import Release, load_release
@@ -71,14 +72,41 @@ def issue(paths: Paths, params: Params, registration: dict[str, Any]) -> None:
     write_bytes(where.certificate, envelope)
 
 
+def issue_again(paths: Paths, params: Params, name: str) -> None:
+    """Sign the certificates of a registered release anew: after a purge, or with another key.
+
+    Raises:
+        ExpungeError: the release was never registered, or as `issue` does.
+    """
+    where = paths.release(name)
+    issue(paths, params, read_json(where.registration))
+    if where.outputs.is_file():
+        keep_also(paths, name, relative(paths, where.certificate))
+
+
 def purge_state(paths: Paths, name: str) -> dict[str, Any]:
-    """What the purge of `name` removed and found, by digest and counts; or that there was none yet."""
+    """What the purge of `name` searched and found, by counts, and what it could not reach; or that there was none.
+
+    Raises:
+        ExpungeError: its proof is damaged.
+    """
     path = paths.release(name).purge
     if not path.is_file():
         return NOT_PURGED
-    scan = read_json(path)["scan"]
-    counts = {"files": scan["files"], "findings": len(scan["findings"])}
-    return {"state": "purged", "report": relative(paths, path), "sha256": sha256_file(path), **counts}
+    proof = read_json(path)
+    try:
+        return {
+            "state": "purged",
+            "report": relative(paths, path),
+            "sha256": sha256_file(path),
+            "clean": proof["clean"],
+            "files": proof["scan"]["files"],
+            "findings": len(proof["scan"]["findings"]),
+            "unread": len(proof["scan"]["unread"]),
+            "out_of_reach": proof["out_of_reach"],
+        }
+    except (KeyError, TypeError):
+        raise ExpungeError(f"{path} is not the proof of a purge; `expunge purge {name}` writes it.") from None
 
 
 def _release_statement(
@@ -185,8 +213,8 @@ def _forget_column(paths: Paths, name: str, column: str, own: bool = False) -> l
 
 
 def _data_before(paths: Paths, parent: str | None) -> dict[str, str] | None:
-    path = paths.release(parent).registration if parent else None
-    return _data(read_json(path)) if path and path.is_file() else None
+    registration = digests.registration_of(paths, parent) if parent else None
+    return _data(registration) if registration else None
 
 
 def _data(registration: dict[str, Any]) -> dict[str, str]:

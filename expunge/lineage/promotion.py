@@ -56,8 +56,8 @@ def obstacles(project: Project, name: str, version: ModelVersion) -> list[str]:
     if successor := version.tags.get("superseded_by"):
         reasons.append(f"version {successor} replaced it")
     for purged in (name, *project.ancestors(name)):
-        if purge_state(project.paths, purged).get("findings"):
-            reasons.append(f"the purge of {purged} found traces of forgotten content")
+        if not purge_state(project.paths, purged).get("clean", True):
+            reasons.append(f"the purge of {purged} is not clean")
     return reasons + _unproven(project, name)
 
 
