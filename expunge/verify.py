@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from expunge.catalog import MANIFEST, PURGED
 from expunge.config import Params
 from expunge.errors import ExpungeError
 from expunge.files import sha256_file
@@ -137,10 +138,17 @@ def _subject_checks(project: Project, statement: Mapping[str, Any]) -> list[Chec
 
 
 def _source_checks(project: Project, predicate: Mapping[str, Any]) -> list[Check]:
-    return [
-        compare("made from", path, digest, _sha256(project, path))
-        for path, digest in _named(predicate["made_from"]).items()
-    ]
+    checks, rewritten = [], _rewritten(project)
+    for path, digest in _named(predicate["made_from"]).items():
+        found = _sha256(project, path)
+        checks.append(compare("made from", path, digest, None if found != digest and path in rewritten else found))
+    return checks
+
+
+def _rewritten(project: Project) -> set[str]:
+    """Files of the catalog that a purge has rewritten: what they were is as gone as what it removed."""
+    purged, paths = project.manifest.get(PURGED), project.paths
+    return {relative(paths, paths.catalog / name) for name in (MANIFEST, *purged["shards"])} if purged else set()
 
 
 def _strangers(project: Project, name: str, statement: Mapping[str, Any]) -> list[Check]:

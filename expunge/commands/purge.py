@@ -73,7 +73,7 @@ def _table(release: str, items: Iterable[Mapping[str, Any]], samples: int) -> Ta
 
 
 def _print_outcome(console: Console, paths: Paths, proof: Mapping[str, Any]) -> None:
-    scanned, release = proof["scanned"], proof["release"]
+    scanned, release = proof["scan"], proof["release"]
     console.print(
         f"[green]Clean[/green]: no trace of {proof['forgotten']['samples']} samples in {scanned['files']} files "
         f"({_size(scanned['bytes'])}, {scanned['seconds']:.1f} s); {proof['retained']['samples']} retained samples are "

@@ -70,15 +70,15 @@ def prove(paths: Paths, params: Params, journal: Journal, forgotten: Collection[
         "forgotten": {"samples": len(forgotten), "digest": digest_of(sorted(forgotten)), "traces": coverage(traces)},
         "retained": {"samples": len(catalog), "digest": retained_digest(catalog, set())},
         "removed": journal.removed,
-        "scanned": {
+        "scan": {
             "folders": [shown(paths, folder) for folder in folders],
             "files": result.files,
             "bytes": result.bytes,
             "seconds": result.seconds,
             "traces": len(traces),
+            "findings": [asdict(finding) for finding in findings],
+            "unread": result.unread,
         },
-        "findings": [asdict(finding) for finding in findings],
-        "unread": result.unread,
         "out_of_reach": places.out_of_reach(paths, catalog, elsewhere, skipped),
         "pseudonyms": PSEUDONYMS,
         "limits": LIMITS,
