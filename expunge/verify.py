@@ -138,7 +138,8 @@ def _subject_checks(project: Project, statement: Mapping[str, Any]) -> list[Chec
 
 
 def _source_checks(project: Project, predicate: Mapping[str, Any]) -> list[Check]:
-    checks, rewritten = [], _rewritten(project)
+    # A certificate that was issued after its purge knows the shards as they are now.
+    checks, rewritten = [], _rewritten(project) if predicate["purge"] == NOT_PURGED else set()
     for path, digest in _named(predicate["made_from"]).items():
         found = _sha256(project, path)
         checks.append(compare("made from", path, digest, None if found != digest and path in rewritten else found))
@@ -147,7 +148,10 @@ def _source_checks(project: Project, predicate: Mapping[str, Any]) -> list[Check
 
 def _rewritten(project: Project) -> set[str]:
     """Files of the catalog that a purge has rewritten: what they were is as gone as what it removed."""
-    purged, paths = project.manifest.get(PURGED), project.paths
+    try:
+        purged, paths = project.manifest.get(PURGED), project.paths
+    except ExpungeError:
+        return set()
     return {relative(paths, paths.catalog / name) for name in (MANIFEST, *purged["shards"])} if purged else set()
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 KEY_VARIABLE = "EXPUNGE_SIGNING_KEY"
 """The private key itself in PEM, for machines that get their secrets through the environment."""
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
-PRIVATE_MODE = 0o077
+OTHERS = 0o077
 """Permissions that others must not have on a private key."""
 
 
@@ -136,7 +136,7 @@ def _private_key(path: Path) -> CryptoSigner:
                 f"The signing key {path} is missing. Put it there, give it in {KEY_VARIABLE}, or make one with "
                 "`expunge certificate new-key`."
             )
-        if path.stat().st_mode & PRIVATE_MODE:
+        if path.stat().st_mode & OTHERS:
             raise ExpungeError(f"Others can read the signing key {path}; run `chmod 600 {path}`.")
     try:
         return CryptoSigner(load_pem_private_key(path.read_bytes() if given is None else given.encode(), None))
