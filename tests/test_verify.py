@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from certified import LEDGER, certified_project, certify, purged
 from expunge.config import Params
 from expunge.errors import ExpungeError
-from expunge.files import read_json, write_json
+from expunge.files import write_json
 from expunge.ledger import Ledger
 from expunge.lineage.signing import create_keys, read_signed, trusted_key
 from expunge.paths import Paths
@@ -270,20 +270,20 @@ def test_a_replay_finds_a_model_that_the_recipe_does_not_give(served: Path, tmp_
 
 
 def test_an_index_or_embeddings_of_another_model_are_refused(served: Path, tmp_path: Path) -> None:
-    root = tmp_path / "project"
-    shutil.copytree(served, root, symlinks=True, ignore=shutil.ignore_patterns("cache", "mlartifacts"))
-    search = ("expunge", "search", "--text", "flag", "-k", "1")
-    run(root, *search)
-    for folder, message in (("index", "another model"), ("embeddings", "another model")):
-        ours, theirs = root / "data" / folder / "r001", root / "data" / folder / "base"
-        aside = ours.rename(tmp_path / folder)
-        shutil.copytree(theirs, ours)
-        refused = run(root, *search, check=False)
-        assert refused.returncode == 1
-        assert message in refused.stderr
-        shutil.rmtree(ours)
-        aside.rename(ours)
-    index = root / "data" / "index"
-    shutil.copy(index / "base" / "image.faiss", index / "r001" / "image.faiss")
-    assert "not the index that was built here" in run(root, *search, check=False).stderr
-    assert read_json(index / "r001" / "origin.json")["model"] != read_json(index / "base" / "origin.json")["model"]
+    from expunge.search import search_images
+
+    for name in ("data", "models", "releases"):
+        shutil.copytree(served / name, tmp_path / name)
+    paths = Paths(tmp_path)
+    ours, theirs = paths.release("r001"), paths.release("base")
+    assert len(search_images(paths, "r001", 1, text="flag")) == 1
+    for here, there in ((ours.index, theirs.index), (ours.embeddings, theirs.embeddings)):
+        aside = here.rename(tmp_path / "aside")
+        shutil.copytree(there, here)
+        with pytest.raises(ExpungeError, match="another model"):
+            search_images(paths, "r001", 1, text="flag")
+        shutil.rmtree(here)
+        aside.rename(here)
+    shutil.copy(theirs.index / "image.faiss", ours.index / "image.faiss")
+    with pytest.raises(ExpungeError, match="not the index that was built here"):
+        search_images(paths, "r001", 1, text="flag")
