@@ -145,7 +145,7 @@ class Searcher:
                         hits |= self._content(content, depth)
         for magic, codec in COMPRESSED.items():
             if head.startswith(magic):
-                with pa.CompressedInputStream(pa.PythonFile(stream), codec) as content:
+                with pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), codec) as content:
                     hits |= self._content(content, depth)
         return hits
 
@@ -177,7 +177,7 @@ class Searcher:
     def _parquet(self, stream: BinaryIO) -> set[tuple[str, int]]:
         hits: set[tuple[str, int]] = set()
         # Closing the reader must not close the file, which its owner closes.
-        for batch in pq.ParquetFile(pa.PythonFile(stream)).iter_batches(batch_size=1024):
+        for batch in pq.ParquetFile(pa.PythonFile(stream, mode="r")).iter_batches(batch_size=1024):
             for column in batch.columns:
                 for leaf in _leaves(column):
                     hits |= self._leaf(leaf)
