@@ -24,9 +24,7 @@ def searched(paths: Paths, stores: Sequence[ObjectStore], records: Sequence[Path
     """The project, and what it keeps outside of its folder: DVC's stores, MLflow's files, Prefect's home."""
     root = paths.root.resolve()
     outside = [folder for store in stores for folder in (store.folder, store.runs)]
-    outside += [place if place.is_dir() else place.parent for place in records]
-    outside.append(prefect_home())
-    kept = {place.resolve() for place in outside if place.is_dir()}
+    kept = {place.resolve() for place in (*outside, *records, prefect_home()) if place.exists()}
     return [root, *sorted(place for place in kept if not place.is_relative_to(root))]
 
 
@@ -54,13 +52,20 @@ def pseudonyms_allowed(paths: Paths, params: Params, kept: Sequence[str]) -> Cal
     return allowed
 
 
-def out_of_reach(paths: Paths, catalog: Catalog, remotes: Sequence[str], skipped: Sequence[Path]) -> list[str]:
+def out_of_reach(
+    paths: Paths, catalog: Catalog, stores: Sequence[ObjectStore], remotes: Sequence[str], skipped: Sequence[Path]
+) -> list[str]:
     """What may still hold forgotten content or its pseudonyms, by name."""
     source = f"{catalog.manifest['source']} {catalog.manifest['source_version']}"
     listed = [
         f"the source of the data, {source}: what it publishes, packages installed from it, and their download caches",
         "backups, snapshots and clones of this project, and what others have downloaded from it",
         "free blocks of the disk, from which a deleted file can be recovered until they are used again",
+    ]
+    listed += [
+        f"models and vectors in DVC store {store.name} that no lock, run or commit of this project names"
+        for store in stores
+        if not store.own
     ]
     listed += [f"DVC remote {remote}, which is not on this machine: `dvc gc -w -c -r NAME`" for remote in remotes]
     reasons = {".git": "git history: earlier release.yaml, requests and lock files, with ids and digests"}

@@ -79,7 +79,7 @@ def prove(paths: Paths, params: Params, journal: Journal, forgotten: Collection[
             "findings": [asdict(finding) for finding in findings],
             "unread": result.unread,
         },
-        "out_of_reach": places.out_of_reach(paths, catalog, elsewhere, skipped),
+        "out_of_reach": places.out_of_reach(paths, catalog, stores, elsewhere, skipped),
         "pseudonyms": PSEUDONYMS,
         "limits": LIMITS,
     }
