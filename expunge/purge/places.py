@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from expunge.catalog import Catalog
 from expunge.config import Params
 from expunge.files import sha256_file
+from expunge.lineage.dvc import tracked_files
 from expunge.lineage.objects import ObjectStore
 from expunge.paths import Paths
 
@@ -35,17 +36,23 @@ def skipped(paths: Paths) -> list[Path]:
 
 
 def pseudonyms_allowed(paths: Paths, params: Params, kept: Sequence[str]) -> Callable[[Path, str], bool]:
-    """Whether a file may hold a sample id or the words of a selector: requests and outcomes are recorded there."""
+    """Whether a file may hold sample ids or words: requests and outcomes are recorded there, or people wrote it.
+
+    What git tracks is code, documentation and requests. A caption may be an everyday word, and nothing there was made
+    from the catalog, so only pictures and vectors count.
+    """
     requests, releases = (paths.root / "requests").resolve(), paths.live.parent.resolve()
     forget_sets = {sha256_file(paths.release(name).forget) for name in kept}
     database = sa.make_url(params.ledger.url).database
     ledger = (paths.root / database).resolve() if database else None
+    tracked = tracked_files(paths.root)
 
     def allowed(path: Path, kind: str) -> bool:
         if kind not in ("sample id", "caption"):
             return False
         described = path.name == "release.yaml" and path.parent.parent == releases
-        if described or path.is_relative_to(requests) or (ledger and path.name.startswith(ledger.name)):
+        recorded = path.is_relative_to(requests) or (ledger and path.name.startswith(ledger.name))
+        if described or recorded or path in tracked:
             return True
         return kind == "sample id" and sha256_file(path) in forget_sets
 
@@ -68,7 +75,7 @@ def out_of_reach(
         if not store.own
     ]
     listed += [f"DVC remote {remote}, which is not on this machine: `dvc gc -w -c -r NAME`" for remote in remotes]
-    reasons = {".git": "git history: earlier release.yaml, requests and lock files, with ids and digests"}
+    reasons = {".git": "what git tracks, and its history: ids, selectors, digests, and everyday words of captions"}
     return listed + [
         reasons.get(path.name, f"{path.relative_to(paths.root)}: installed packages")
         for path in skipped

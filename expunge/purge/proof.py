@@ -29,7 +29,8 @@ from expunge.requests import iso_seconds, utc_now
 
 PSEUDONYMS = (
     "Sample ids are pseudonyms. They stay in the ledger, in requests and release.yaml, and in forget sets, where they "
-    "say what was forgotten; anywhere else they are a finding. Selectors there may quote what a requester wrote."
+    "say what was forgotten. There and in other files that git tracks, which people wrote, words are no finding "
+    "either; pictures and vectors are, everywhere."
 )
 LIMITS = (
     "A picture is recognised by pieces of its encoded file, of its base64 and of its pixels, not after scaling or "
