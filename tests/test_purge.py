@@ -110,7 +110,7 @@ def purged(served: Path, tmp_path_factory: pytest.TempPathFactory) -> Purged:
     (root / "notes.html").write_bytes(b"<img src='" + base64.b64encode(picture) + b"'>")
     stray = command(root, "expunge", "purge", "r001", "--yes", check=False)
     (root / "notes.html").unlink()
-    for place in ("proof", "ledger"):
+    for place in ("proof", "keep", "ledger"):
         assert command(root, sys.executable, "-c", KILLED, place, check=False).returncode == -signal.SIGKILL
     proof = json.loads(command(root, "expunge", "purge", "r001", "--yes", "--json").stdout)
     return Purged(root, remote, planned, traces, forgotten, journal.retained, whole, before, refused, stray, proof)

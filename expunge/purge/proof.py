@@ -16,7 +16,6 @@ from expunge.config import Params
 from expunge.errors import ExpungeError
 from expunge.files import digest_of, read_json, write_json
 from expunge.lineage import objects, rebase, retire
-from expunge.lineage.dvc import relative
 from expunge.lineage.objects import ObjectStore
 from expunge.paths import Paths
 from expunge.purge import places
@@ -42,7 +41,7 @@ LIMITS = (
 
 
 def prove(paths: Paths, params: Params, journal: Journal, forgotten: Collection[str]) -> None:
-    """Search, and write what was found; DVC keeps the proof with the other outputs of the release.
+    """Search, and write what was found.
 
     Raises:
         ExpungeError: something was found; the proof names the files.
@@ -86,7 +85,6 @@ def prove(paths: Paths, params: Params, journal: Journal, forgotten: Collection[
     }
     where = paths.release(journal.release)
     write_json(where.purge, content)
-    rebase.keep_also(paths, journal.release, relative(paths, where.purge))
     if not content["clean"]:
         named = ", ".join(sorted({finding.path for finding in findings} | {entry["path"] for entry in result.unread}))
         raise ExpungeError(
