@@ -54,6 +54,11 @@ class Paths:
         return self.root / ".expunge" / "slot.lock"
 
     @property
+    def previews(self) -> Path:
+        """Pages that show what a request would select, pictures included, to whoever decides on it."""
+        return self.root / ".expunge" / "previews"
+
+    @property
     def purges(self) -> Path:
         """Journals of purges that are under way; a purge that has finished leaves nothing here."""
         return self.root / ".expunge" / "purge"

@@ -114,6 +114,12 @@ def git_commit(root: Path) -> str:
     return f"{commit}-dirty" if changed else commit
 
 
+def tracked_files(root: Path) -> set[Path]:
+    """Files under version control, as whole paths; none outside git."""
+    listed = _git(root, "ls-files", "-z") or ""
+    return {root.resolve() / name for name in listed.split("\0") if name}
+
+
 def _git(root: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=30)

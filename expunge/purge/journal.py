@@ -45,6 +45,7 @@ class Journal:
     def begin(cls, paths: Paths, found: Sequence[Trace], known: Sequence[str], release: str, **facts: Any) -> Journal:
         """Write the traces, the objects that DVC has ever known here, and then the journal, which makes it count."""
         journal = cls(paths.purges / release, release, **facts)
+        journal.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         traces.save(found, journal.folder / TRACES)
         write_json(journal.folder / OBJECTS, sorted(known))
         journal._save()

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from expunge.catalog import Catalog
 from expunge.config import Params
 from expunge.files import sha256_file
+from expunge.lineage.dvc import tracked_files
 from expunge.lineage.objects import ObjectStore
 from expunge.paths import Paths
 
@@ -24,9 +25,7 @@ def searched(paths: Paths, stores: Sequence[ObjectStore], records: Sequence[Path
     """The project, and what it keeps outside of its folder: DVC's stores, MLflow's files, Prefect's home."""
     root = paths.root.resolve()
     outside = [folder for store in stores for folder in (store.folder, store.runs)]
-    outside += [place if place.is_dir() else place.parent for place in records]
-    outside.append(prefect_home())
-    kept = {place.resolve() for place in outside if place.is_dir()}
+    kept = {place.resolve() for place in (*outside, *records, prefect_home()) if place.exists()}
     return [root, *sorted(place for place in kept if not place.is_relative_to(root))]
 
 
@@ -37,24 +36,32 @@ def skipped(paths: Paths) -> list[Path]:
 
 
 def pseudonyms_allowed(paths: Paths, params: Params, kept: Sequence[str]) -> Callable[[Path, str], bool]:
-    """Whether a file may hold a sample id or the words of a selector: requests and outcomes are recorded there."""
+    """Whether a file may hold sample ids or words: requests and outcomes are recorded there, or people wrote it.
+
+    What git tracks is code, documentation and requests. A caption may be an everyday word, and nothing there was made
+    from the catalog, so only pictures and vectors count.
+    """
     requests, releases = (paths.root / "requests").resolve(), paths.live.parent.resolve()
     forget_sets = {sha256_file(paths.release(name).forget) for name in kept}
     database = sa.make_url(params.ledger.url).database
     ledger = (paths.root / database).resolve() if database else None
+    tracked = tracked_files(paths.root)
 
     def allowed(path: Path, kind: str) -> bool:
         if kind not in ("sample id", "caption"):
             return False
         described = path.name == "release.yaml" and path.parent.parent == releases
-        if described or path.is_relative_to(requests) or (ledger and path.name.startswith(ledger.name)):
+        recorded = path.is_relative_to(requests) or (ledger and path.name.startswith(ledger.name))
+        if described or recorded or path in tracked:
             return True
         return kind == "sample id" and sha256_file(path) in forget_sets
 
     return allowed
 
 
-def out_of_reach(paths: Paths, catalog: Catalog, remotes: Sequence[str], skipped: Sequence[Path]) -> list[str]:
+def out_of_reach(
+    paths: Paths, catalog: Catalog, stores: Sequence[ObjectStore], remotes: Sequence[str], skipped: Sequence[Path]
+) -> list[str]:
     """What may still hold forgotten content or its pseudonyms, by name."""
     source = f"{catalog.manifest['source']} {catalog.manifest['source_version']}"
     listed = [
@@ -62,8 +69,13 @@ def out_of_reach(paths: Paths, catalog: Catalog, remotes: Sequence[str], skipped
         "backups, snapshots and clones of this project, and what others have downloaded from it",
         "free blocks of the disk, from which a deleted file can be recovered until they are used again",
     ]
+    listed += [
+        f"models and vectors in DVC store {store.name} that no lock, run or commit of this project names"
+        for store in stores
+        if not store.own
+    ]
     listed += [f"DVC remote {remote}, which is not on this machine: `dvc gc -w -c -r NAME`" for remote in remotes]
-    reasons = {".git": "git history: earlier release.yaml, requests and lock files, with ids and digests"}
+    reasons = {".git": "what git tracks, and its history: ids, selectors, digests, and everyday words of captions"}
     return listed + [
         reasons.get(path.name, f"{path.relative_to(paths.root)}: installed packages")
         for path in skipped

@@ -141,12 +141,13 @@ def _release_items(paths: Paths, gone: Sequence[str]) -> Iterable[Item]:
 
 def _leftover_items(paths: Paths) -> Iterable[Item]:
     for path in leftovers(paths):
-        yield _item(paths, "temporary", path, "state of unfinished runs")
+        why = "pictures shown before an approval" if path == paths.previews else "state of unfinished runs"
+        yield _item(paths, "temporary", path, why)
 
 
 def leftovers(paths: Paths) -> list[Path]:
-    """Checkpoints, and files that a killed process left half written."""
-    found = [paths.checkpoints] if paths.checkpoints.exists() else []
+    """Checkpoints, preview pages, and files that a killed process left half written."""
+    found = [path for path in (paths.checkpoints, paths.previews) if path.exists()]
     for folder in (paths.root / "data", paths.root / "models", paths.root / "reports", paths.live.parent):
         found += sorted(folder.rglob(".*.partial"))
     return found

@@ -16,7 +16,6 @@ from expunge.config import Params
 from expunge.errors import ExpungeError
 from expunge.files import digest_of, read_json, write_json
 from expunge.lineage import objects, rebase, retire
-from expunge.lineage.dvc import relative
 from expunge.lineage.objects import ObjectStore
 from expunge.paths import Paths
 from expunge.purge import places
@@ -29,7 +28,8 @@ from expunge.requests import iso_seconds, utc_now
 
 PSEUDONYMS = (
     "Sample ids are pseudonyms. They stay in the ledger, in requests and release.yaml, and in forget sets, where they "
-    "say what was forgotten; anywhere else they are a finding. Selectors there may quote what a requester wrote."
+    "say what was forgotten. There and in other files that git tracks, which people wrote, words are no finding "
+    "either; pictures and vectors are, everywhere."
 )
 LIMITS = (
     "A picture is recognised by pieces of its encoded file, of its base64 and of its pixels, not after scaling or "
@@ -41,7 +41,7 @@ LIMITS = (
 
 
 def prove(paths: Paths, params: Params, journal: Journal, forgotten: Collection[str]) -> None:
-    """Search, and write what was found; DVC keeps the proof with the other outputs of the release.
+    """Search, and write what was found.
 
     Raises:
         ExpungeError: something was found; the proof names the files.
@@ -79,13 +79,12 @@ def prove(paths: Paths, params: Params, journal: Journal, forgotten: Collection[
             "findings": [asdict(finding) for finding in findings],
             "unread": result.unread,
         },
-        "out_of_reach": places.out_of_reach(paths, catalog, elsewhere, skipped),
+        "out_of_reach": places.out_of_reach(paths, catalog, stores, elsewhere, skipped),
         "pseudonyms": PSEUDONYMS,
         "limits": LIMITS,
     }
     where = paths.release(journal.release)
     write_json(where.purge, content)
-    rebase.keep_also(paths, journal.release, relative(paths, where.purge))
     if not content["clean"]:
         named = ", ".join(sorted({finding.path for finding in findings} | {entry["path"] for entry in result.unread}))
         raise ExpungeError(

@@ -20,7 +20,7 @@ from expunge.errors import ExpungeError
 from expunge.files import sha256_file
 from expunge.lineage import objects, rebase, retire
 from expunge.lineage.digests import registration_of
-from expunge.lineage.dvc import data_version
+from expunge.lineage.dvc import data_version, relative
 from expunge.paths import Paths
 from expunge.purge import places, proof
 from expunge.purge.journal import Journal
@@ -153,6 +153,12 @@ def _proof(purge: Purge) -> None:
     proof.prove(purge.paths, purge.params, purge.journal, purge.forgotten)
 
 
+def _keep(purge: Purge) -> None:
+    """Only a clean proof: an older one would be an object in DVC's cache that nothing uses."""
+    where = purge.paths.release(purge.journal.release)
+    rebase.keep_also(purge.paths, purge.journal.release, relative(purge.paths, where.purge))
+
+
 def _ledger(purge: Purge) -> None:
     from expunge.ledger import Ledger
 
@@ -174,5 +180,6 @@ STEPS: dict[str, Callable[[Purge], None]] = {
     "prefect": _prefect,
     "stores": _stores,
     "proof": _proof,
+    "keep": _keep,
     "ledger": _ledger,
 }

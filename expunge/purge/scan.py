@@ -58,14 +58,14 @@ class Scan:
 
 
 def scan(
-    folders: Iterable[Path],
+    places: Iterable[Path],
     traces: Sequence[Trace],
     *,
     skip: Collection[Path] = (),
     may_hold: Callable[[Path, str], bool] = lambda path, kind: False,
     shown: Callable[[Path], str] = str,
 ) -> Scan:
-    """Search every file under `folders` for `traces`; links are not followed, and a file with two names counts once.
+    """Search files and folders for `traces`; links are not followed, and a file with two names counts once.
 
     Args:
         skip: folders that are left out.
@@ -75,7 +75,7 @@ def scan(
     started = time.monotonic()
     searcher = Searcher(traces)
     result = Scan()
-    for path in _files(folders, skip):
+    for path in _files(places, skip):
         try:
             with open(path, "rb") as stream:
                 hits = searcher.search(stream)
@@ -92,21 +92,25 @@ def scan(
     return result
 
 
-def _files(folders: Iterable[Path], skip: Collection[Path]) -> Iterator[Path]:
+def _files(places: Iterable[Path], skip: Collection[Path]) -> Iterator[Path]:
     left_out = {path.resolve() for path in skip}
     seen: set[tuple[int, int]] = set()
-    for folder in folders:
-        for place, inner, names in os.walk(folder.resolve()):
-            here = Path(place)
-            inner[:] = sorted(name for name in inner if here / name not in left_out)
-            for name in sorted(names):
-                path = here / name
-                if path.is_symlink() or not path.is_file():
-                    continue
-                status = path.stat()
-                if (status.st_dev, status.st_ino) not in seen:
-                    seen.add((status.st_dev, status.st_ino))
-                    yield path
+    for path in (path for place in places for path in _within(place.resolve(), left_out)):
+        if path.is_symlink() or not path.is_file():
+            continue
+        status = path.stat()
+        if (status.st_dev, status.st_ino) not in seen:
+            seen.add((status.st_dev, status.st_ino))
+            yield path
+
+
+def _within(place: Path, left_out: Collection[Path]) -> Iterator[Path]:
+    if place.is_file():
+        yield place
+    for folder, inner, names in os.walk(place):
+        here = Path(folder)
+        inner[:] = sorted(name for name in inner if here / name not in left_out)
+        yield from (here / name for name in sorted(names))
 
 
 class Searcher:
@@ -145,7 +149,7 @@ class Searcher:
                         hits |= self._content(content, depth)
         for magic, codec in COMPRESSED.items():
             if head.startswith(magic):
-                with pa.CompressedInputStream(pa.PythonFile(stream), codec) as content:
+                with pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), codec) as content:
                     hits |= self._content(content, depth)
         return hits
 
@@ -177,7 +181,7 @@ class Searcher:
     def _parquet(self, stream: BinaryIO) -> set[tuple[str, int]]:
         hits: set[tuple[str, int]] = set()
         # Closing the reader must not close the file, which its owner closes.
-        for batch in pq.ParquetFile(pa.PythonFile(stream)).iter_batches(batch_size=1024):
+        for batch in pq.ParquetFile(pa.PythonFile(stream, mode="r")).iter_batches(batch_size=1024):
             for column in batch.columns:
                 for leaf in _leaves(column):
                     hits |= self._leaf(leaf)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from expunge.catalog import MANIFEST
+from expunge.catalog import MANIFEST, listed_shards
 from expunge.config import Params
 from expunge.errors import ExpungeError
 from expunge.files import read_json, write_json
@@ -140,7 +140,7 @@ def _parameters(paths: Paths, params: Params, description: Release | None) -> di
 
 def _data_sets(paths: Paths, facts: dict[str, Any]) -> list[DataSet]:
     catalog = relative(paths, paths.catalog)
-    samples = read_json(paths.catalog / MANIFEST)["samples"]
+    samples = sum(shard.rows for shard in listed_shards(paths.catalog, read_json(paths.catalog / MANIFEST)))
     found = [DataSet("catalog", "training", catalog, facts["data_version"], facts["catalog_digest"], samples)]
     if facts["forget_digest"]:
         where = paths.release(facts["release"])
