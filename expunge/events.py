@@ -100,6 +100,7 @@ class Record:
 
     @property
     def is_open(self) -> bool:
+        """Whether the requester still waits: it is neither decided against, withdrawn nor served."""
         return self.state in OPEN
 
     def days_left(self, today: date) -> int:

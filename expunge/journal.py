@@ -17,9 +17,10 @@ from expunge.errors import ExpungeError
 from expunge.events import Event, Record, check_chain, numbered
 from expunge.files import canonical_json
 
+_TABLES = sa.MetaData()
 EVENTS = sa.Table(
     "events",
-    sa.MetaData(),
+    _TABLES,
     # Both unique: where two writers read the same tail, the database lets only one of them append.
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("request_id", sa.String(32), nullable=False, index=True),
@@ -30,30 +31,39 @@ EVENTS = sa.Table(
     sa.Column("previous", sa.String(64), nullable=False, unique=True),
     sa.Column("hash", sa.String(64), nullable=False, unique=True),
 )
+REFERENCES = sa.Table(
+    "external_references",
+    _TABLES,
+    # Only a quicker way to the events, which alone are the record.
+    sa.Column("reference", sa.String(500), primary_key=True),
+    sa.Column("request_id", sa.String(32), nullable=False),
+)
 
 
-def has_events(connection: sa.Connection) -> bool:
-    """Whether the table is there and holds anything."""
-    return sa.inspect(connection).has_table(EVENTS.name) and tail(connection) is not None
+def is_started(connection: sa.Connection) -> bool:
+    """Whether the tables are there and hold anything."""
+    tables = set(sa.inspect(connection).get_table_names())
+    return tables.issuperset(_TABLES.tables) and tail(connection) is not None
 
 
 def start(connection: sa.Connection, seed: Path | None) -> None:
-    """Create the table and import the events of the file `seed`, unless another process has just done so.
+    """Create what is missing; import the events of the file `seed` into an empty ledger.
 
     Raises:
         ExpungeError: the seed does not hold a whole chain of events.
     """
-    EVENTS.metadata.create_all(connection)
+    _TABLES.create_all(connection)
     if seed is None or not seed.is_file() or tail(connection) is not None:
         return
-    events = _read_seed(seed)
-    if events:
-        connection.execute(EVENTS.insert(), [_row(event) for event in events])
+    for event in _read_seed(seed):
+        append(connection, event)
 
 
 def append(connection: sa.Connection, event: Event) -> None:
     """Write one event, sealed by `Event.after`."""
     connection.execute(EVENTS.insert(), _row(event))
+    if event.kind == "received" and (reference := event.payload.get("external_reference")):
+        connection.execute(REFERENCES.insert(), {"reference": reference, "request_id": event.request_id})
 
 
 def all_events(connection: sa.Connection) -> Iterator[Event]:
@@ -90,17 +100,10 @@ def record(connection: sa.Connection, request_id: str) -> Record:
     return Record.of(events)
 
 
-def record_with_reference(connection: sa.Connection, reference: str) -> Record | None:
-    """The request that came with this external reference, None where there is none."""
-    # In canonical JSON this text cannot stand inside another value, whose quotes would be escaped.
-    field = canonical_json({"external_reference": reference}).decode()[1:-1]
-    found = sa.and_(EVENTS.c.kind == "received", EVENTS.c.payload.contains(field, autoescape=True))
-    for request_id in connection.execute(sa.select(EVENTS.c.request_id).where(found)).scalars().all():
-        known = record(connection, request_id)
-        # Some databases compare without regard to case.
-        if known.request.external_reference == reference:
-            return known
-    return None
+def request_named(connection: sa.Connection, reference: str) -> str | None:
+    """The id of the request with this external reference, None where there is none."""
+    query = sa.select(REFERENCES.c.request_id).where(REFERENCES.c.reference == reference)
+    return connection.execute(query).scalar_one_or_none()
 
 
 def _read_seed(path: Path) -> list[Event]:

@@ -17,8 +17,16 @@ from expunge.config import LedgerParams
 from expunge.database import Database
 from expunge.errors import ExpungeError, RequestRefused
 from expunge.events import FORWARD, Event, Record, State, check_chain, checked_content, numbered
-from expunge.requests import Basis, DeletionRequest, Selector, iso_seconds, login_name, month_after, utc_now
-from expunge.requests import requester_digest as keyed_digest
+from expunge.requests import (
+    Basis,
+    DeletionRequest,
+    Selector,
+    iso_seconds,
+    login_name,
+    month_after,
+    requester_digest,
+    utc_now,
+)
 
 
 class Ledger:
@@ -40,7 +48,7 @@ class Ledger:
         A ledger without events starts from those of the file `params.seed`, all of them or none.
         """
         database = Database(params.url, root)
-        if not database.read(journal.has_events):
+        if not database.read(journal.is_started):
             seed = root / params.seed if params.seed else None
             database.write(lambda connection: journal.start(connection, seed))
         return cls(database, root, clock)
@@ -56,7 +64,6 @@ class Ledger:
         basis: Basis,
         *,
         requester: str | None = None,
-        requester_digest: str | None = None,
         due: date | None = None,
         note: str | None = None,
         reference: str | None = None,
@@ -66,7 +73,6 @@ class Ledger:
 
         Args:
             requester: who asks; only a keyed digest is kept.
-            requester_digest: that digest, from a sender who has the key.
             due: one month after receipt by default.
             reference: the sender's own name of the request, unique in the ledger. The request that it names already is
                 returned, if it asks for the same (a `due` that is not given counts as the same).
@@ -75,29 +81,57 @@ class Ledger:
         Raises:
             RequestRefused: a selector or another value is not valid, or the reference names another request.
         """
-        by = by or login_name()
-        digest = keyed_digest(requester, self._root) if requester else requester_digest
+        asked = {
+            "selectors": list(selectors),
+            "basis": basis,
+            "requester_digest": self.digest_requester(requester) if requester else None,
+            "due": due,
+            "note": note,
+            "external_reference": reference,
+        }
+        return self.add_all([asked], by)[0]
 
-        def step(connection: sa.Connection) -> DeletionRequest:
+    def add_all(self, asked: Iterable[Mapping[str, Any]], by: str | None = None) -> list[DeletionRequest]:
+        """Record several requests, all or none; `asked` holds the fields of `DeletionRequest` that the sender gives.
+
+        Raises:
+            RequestRefused: as `add`.
+        """
+        by = by or login_name()
+        contents = list(asked)
+
+        def step(connection: sa.Connection) -> list[DeletionRequest]:
             tail = journal.tail(connection)
+            number = journal.count_requests(connection)
             now = self._clock().astimezone(UTC)
-            content = {
-                "request_id": numbered(journal.count_requests(connection) + 1),
-                "selectors": list(selectors),
-                "basis": basis,
-                "requester_digest": digest,
-                "received_at": iso_seconds(now),
-                "due": due or month_after(now.date()),
-                "note": note,
-                "external_reference": reference,
-            }
-            request = checked_content(DeletionRequest, content)
-            if reference is not None and (known := journal.record_with_reference(connection, reference)):
-                return _same(known.request, request, due)
-            self._append(connection, tail, request.request_id, "received", by, request.model_dump(mode="json"))
-            return request
+            requests = []
+            for content in contents:
+                request = checked_content(
+                    DeletionRequest,
+                    content
+                    | {"request_id": numbered(number + 1), "received_at": iso_seconds(now)}
+                    | {"due": content.get("due") or month_after(now.date())},
+                )
+                reference = request.external_reference
+                if reference and (known := journal.request_named(connection, reference)):
+                    requests.append(_same(journal.record(connection, known).request, request, content.get("due")))
+                    continue
+                tail = self._append(
+                    connection, tail, request.request_id, "received", by, request.model_dump(mode="json")
+                )
+                number += 1
+                requests.append(request)
+            return requests
 
         return self._database.write(step)
+
+    def digest_requester(self, requester: str) -> str:
+        """The keyed digest that this ledger keeps of a requester.
+
+        Raises:
+            ExpungeError: the key cannot be read or created.
+        """
+        return requester_digest(requester, self._root)
 
     def get(self, request_id: str) -> Record:
         """One request.
@@ -107,9 +141,14 @@ class Ledger:
         """
         return self._database.read(lambda connection: journal.record(connection, request_id))
 
-    def with_reference(self, reference: str) -> Record | None:
-        """The request that came with this external reference, None where there is none."""
-        return self._database.read(lambda connection: journal.record_with_reference(connection, reference))
+    def known_references(self, references: Iterable[str]) -> dict[str, str]:
+        """Those external references that name a request already, each with its id."""
+
+        def step(connection: sa.Connection) -> dict[str, str]:
+            found = {reference: journal.request_named(connection, reference) for reference in references}
+            return {reference: request_id for reference, request_id in found.items() if request_id}
+
+        return self._database.read(step)
 
     def history(self, request_id: str) -> list[Event]:
         """The events of one request, oldest first."""

@@ -122,9 +122,24 @@ def is_purged(paths: Paths, name: str) -> bool:
     return paths.release(name).tombstone.is_file()
 
 
+def honoured_requests(paths: Paths) -> dict[str, str]:
+    """Request id → the release that the live model honours it by; none of a live release that has not passed its gate.
+
+    The releases before the live one have passed, for none is built on one that has not.
+    """
+    live = live_release(paths)
+    sound = live != BASE and _finished(paths, live) and _passed(paths, live)
+    return {request_id: name for request_id, name in served_requests(paths).items() if name != live or sound}
+
+
 def next_name(paths: Paths) -> str:
-    """`r001`, `r002`, …: one more than the highest number in the chain."""
-    numbers = [int(name[1:]) for name in chain(paths) if re.fullmatch(r"r\d+", name)]
+    """`r001`, `r002`, …: one more than the highest number in the chain or of any release that was ever finished here.
+
+    Where `live.yaml` was set back, the releases that were left behind keep their names and their files.
+    """
+    registrations = paths.release("*").registration.relative_to(paths.root)
+    finished = [path.parent.name for path in paths.root.glob(registrations.as_posix())]
+    numbers = [int(name[1:]) for name in [*chain(paths), *finished] if re.fullmatch(r"r\d+", name)]
     return f"r{max(numbers, default=0) + 1:03d}"
 
 
@@ -134,11 +149,14 @@ class Plan:
 
     Attributes:
         unfinished: a release that was cut but never registered, to be finished first, or None.
-        requests: approved requests that no release serves yet.
+        requests: approved requests that no release serves yet, and those in `again`, by number.
+        again: ids of requests that an earlier release served which is no longer in the chain, as after a restore of an
+            older model or a new base: the live model does not honour them.
     """
 
     unfinished: str | None
     requests: tuple[DeletionRequest, ...]
+    again: tuple[str, ...] = ()
 
 
 def plan(paths: Paths, ledger: Ledger) -> Plan:
@@ -149,17 +167,50 @@ def plan(paths: Paths, ledger: Ledger) -> Plan:
     """
     live = live_release(paths)
     served = served_requests(paths)
-    waiting = tuple(request for request in ledger.approved_unserved() if request.request_id not in served)
+    left_behind = [request for request in ledger.released() if request.request_id not in served]
+    fresh = [request for request in ledger.approved_unserved() if request.request_id not in served]
+    waiting = tuple(sorted([*left_behind, *fresh], key=lambda request: int(request.request_id.removeprefix("req-"))))
+    again = tuple(request.request_id for request in left_behind)
     if live == BASE:
-        return Plan(None, waiting)
-    if not paths.release(live).registration.is_file():
-        return Plan(live, waiting)
-    if waiting and read_json(paths.release(live).registration)["verdict"] != "passed":
+        return Plan(None, waiting, again)
+    if not _finished(paths, live):
+        return Plan(live, waiting, again)
+    if waiting and not _passed(paths, live):
         raise ExpungeError(
             f"Release {live} failed its gate, and no release may be built on it. Try another method: edit "
             f"{paths.release(live).description} and run `dvc repro`."
         )
-    return Plan(None, waiting)
+    return Plan(None, waiting, again)
+
+
+def drop_withdrawn(paths: Paths, ledger: Ledger) -> str | None:
+    """Undo the cut of the live release if it serves nobody yet and holds a request that was withdrawn meanwhile.
+
+    The parent is live again and the other requests wait for the next release. Files of a release that failed its gate
+    stay, for the record; those of an unfinished one go.
+
+    Returns:
+        The name of that release, None where there is nothing to undo.
+    """
+    live = live_release(paths)
+    if live == BASE or (_finished(paths, live) and _passed(paths, live)):
+        return None
+    description = load_release(paths, live)
+    withdrawn = {record.request.request_id for record in ledger.list("withdrawn")}
+    if withdrawn.isdisjoint(request.request_id for request in description.requests):
+        return None
+    write_bytes(paths.live, yaml.safe_dump({"live": description.parent}).encode())
+    if not _finished(paths, live):
+        shutil.rmtree(paths.release(live).folder)
+    return live
+
+
+def _finished(paths: Paths, name: str) -> bool:
+    return paths.release(name).registration.is_file()
+
+
+def _passed(paths: Paths, name: str) -> bool:
+    return read_json(paths.release(name).registration)["verdict"] == "passed"
 
 
 def create_release(
@@ -176,7 +227,7 @@ def create_release(
     except ValueError as error:
         raise ExpungeError(f"{str(error)[0].upper()}{str(error)[1:]}.") from None
     existing = chain(paths)
-    if name in existing:
+    if name in existing or _finished(paths, name):
         raise ExpungeError(
             f"Release {name} exists already. Choose another --name; to try another method on {name}, edit "
             f"{paths.release(name).description} and run `dvc repro`."

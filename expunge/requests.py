@@ -40,6 +40,7 @@ def _showable(text: str) -> str:
 
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_showable)]
+Note = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_showable)]
 Sql = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000)]
 
 
@@ -121,7 +122,7 @@ class DeletionRequest(Block):
     requester_digest: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     received_at: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
     due: date
-    note: Annotated[str, StringConstraints(max_length=2000), AfterValidator(_showable)] | None = None
+    note: Note | None = None
     # Left out where there is none: requests that were approved before there were references keep their digest.
     external_reference: Name | None = Field(None, exclude_if=lambda reference: reference is None)
 

@@ -17,15 +17,25 @@ from expunge.errors import ExpungeError
 from expunge.files import read_json
 from expunge.ledger import Ledger
 from expunge.paths import Paths
-from expunge.releases import Release, create_release, forget_rows, live_release, load_release, next_name, plan
+from expunge.releases import (
+    Release,
+    create_release,
+    drop_withdrawn,
+    forget_rows,
+    live_release,
+    load_release,
+    next_name,
+    plan,
+)
 from tasks import steps
 
 
 @flow(name="release")
 def release(method: str | None = None, name: str | None = None) -> dict[str, Any] | None:
-    """Cut a release from all approved, unserved requests and run it.
+    """Cut a release from all approved, unserved requests, and those that the live model no longer honours, and run it.
 
-    A release that an earlier run left unfinished is finished instead. Returns the digests of every step's outputs, or
+    A release that an earlier run left unfinished is finished instead, unless one of its requests was withdrawn: then it
+    is cut anew without it. Returns the digests of every step's outputs, or
     None where nothing is approved.
 
     Args:
@@ -36,6 +46,8 @@ def release(method: str | None = None, name: str | None = None) -> dict[str, Any
     paths = Paths()
     params = load_params(paths.params)
     ledger = Ledger.open(params.ledger, paths.root)
+    if dropped := drop_withdrawn(paths, ledger):
+        logger.info("Release %s held a withdrawn request; it is cut anew without it.", dropped)
     todo = plan(paths, ledger)
     if todo.unfinished:
         logger.info("Release %s was not finished; finishing it.", todo.unfinished)
@@ -45,6 +57,8 @@ def release(method: str | None = None, name: str | None = None) -> dict[str, Any
     if not todo.requests:
         logger.info("No approved request is waiting; nothing was done.")
         return None
+    if todo.again:
+        logger.info("Served again, for no live release honours them: %s.", ", ".join(todo.again))
     parent = live_release(paths)
     steps.parent(parent)
     forget_rows(paths, todo.requests, name or next_name(paths), parent)

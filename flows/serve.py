@@ -1,4 +1,4 @@
-"""`make serve`: a Prefect server and one worker on loopback, with the deployments of prefect.yaml.
+"""`make serve`: a Prefect server and a worker for each pool on loopback, with the deployments of prefect.yaml.
 
 Everything that is started here is stopped here, by process id, when the command ends.
 """
@@ -18,7 +18,8 @@ from pathlib import Path
 from expunge.errors import ExpungeError
 
 HOST = "127.0.0.1"
-POOL = "gpu"
+POOLS = {"gpu": 1, "desk": 4}
+"""Work pool → flow runs at a time: one release, beside which requests are taken in and audits made."""
 START_SECONDS = 120
 
 
@@ -35,14 +36,14 @@ def main() -> None:
         print(f"Error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
-        print("Stopping the worker and the server.")
+        print("Stopping the workers and the server.")
     finally:
         for process in reversed(processes):
             _stop(process)
 
 
 def serve(port: int, processes: list[subprocess.Popen]) -> None:
-    """Start server and worker, appending them to `processes`, and wait until one of them ends.
+    """Start server and workers, appending them to `processes`, and wait until one of them ends.
 
     Raises:
         ExpungeError: the server does not answer in time, or a process ends by itself.
@@ -58,15 +59,20 @@ def serve(port: int, processes: list[subprocess.Popen]) -> None:
     server = subprocess.Popen([*prefect, "server", "start", "--host", HOST, "--port", str(port)], env=environment)
     processes.append(server)
     _wait_until_healthy(api, server)
-    _run([*prefect, "work-pool", "create", POOL, "--type", "process", "--overwrite"], environment)
-    _run([*prefect, "work-pool", "set-concurrency-limit", POOL, "1"], environment)
+    for pool, limit in POOLS.items():
+        _run([*prefect, "work-pool", "create", pool, "--type", "process", "--overwrite"], environment)
+        _run([*prefect, "work-pool", "set-concurrency-limit", pool, str(limit)], environment)
     _run([*prefect, "deploy", "--all"], environment)
-    worker = subprocess.Popen([*prefect, "worker", "start", "--pool", POOL, "--limit", "1"], env=environment)
-    processes.append(worker)
-    print(f"Prefect is at http://{HOST}:{port}; the deployment release/nightly runs at 02:00 UTC. Ctrl-C stops both.")
+    for pool, limit in POOLS.items():
+        worker = [*prefect, "worker", "start", "--pool", pool, "--limit", str(limit)]
+        processes.append(subprocess.Popen(worker, env=environment))
+    print(
+        f"Prefect is at http://{HOST}:{port}. The deployment release/nightly runs at 02:00 UTC and audit/daily at "
+        "06:00 UTC; intake/requests takes requests. Ctrl-C stops all."
+    )
     while all(process.poll() is None for process in processes):
         time.sleep(1)
-    raise ExpungeError("The Prefect server or worker ended by itself; see its messages above.")
+    raise ExpungeError("The Prefect server or a worker ended by itself; see its messages above.")
 
 
 def _run(command: list[str], environment: dict[str, str]) -> None:

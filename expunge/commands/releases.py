@@ -28,12 +28,12 @@ def release(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the release; the next number by default.")] = None,
 ) -> None:
-    """Cut a release from all approved, unserved requests and run it."""
+    """Cut a release from all approved, unserved requests, and those that the live model no longer honours; run it."""
     from pydantic import ValidationError
 
     from expunge.config import explain
     from expunge.ledger import Ledger
-    from expunge.releases import check_name, plan
+    from expunge.releases import check_name, drop_withdrawn, plan
     from expunge.unlearning import registry
 
     paths = Paths()
@@ -50,7 +50,12 @@ def release(
             check_name(name)
         except ValueError as error:
             raise ExpungeError(f"--name: {error}.") from None
-    todo = plan(paths, Ledger.open(params.ledger, paths.root))
+    ledger = Ledger.open(params.ledger, paths.root)
+    if dropped := drop_withdrawn(paths, ledger):
+        typer.echo(f"Release {dropped} held a withdrawn request; it is cut anew without it.")
+    todo = plan(paths, ledger)
+    if todo.again and not todo.unfinished:
+        typer.echo(f"Served again, for no live release honours them: {', '.join(todo.again)}.")
     if not todo.unfinished and not todo.requests:
         typer.echo("No approved request is waiting; nothing was done.")
         return
@@ -89,24 +94,63 @@ def report(
 
 
 def status(as_json: JsonOption = False) -> None:
-    """Print the chain of releases and which requests wait."""
+    """Print the chain of releases, which requests wait and for how long, and which are not honoured."""
     from expunge.ledger import Ledger
-    from expunge.releases import chain, served_requests
+    from expunge.releases import chain, honoured_requests, served_requests
 
     paths = Paths()
     ledger = Ledger.open(load_params(paths.params).ledger, paths.root)
-    served = served_requests(paths)
+    served, honoured = served_requests(paths), honoured_requests(paths)
     waiting = [request.request_id for request in ledger.approved_unserved() if request.request_id not in served]
-    rows = [_state(paths, name, served) for name in chain(paths)]
+    releases = [_state(paths, name, served) for name in chain(paths)]
+    requests = [
+        {
+            "request_id": record.request.request_id,
+            "state": record.state,
+            "due": str(record.request.due),
+            "days_left": record.days_left(ledger.today) if record.is_open else None,
+            "released_by": record.release,
+            "honoured_by": honoured.get(record.request.request_id) if record.release else None,
+        }
+        for record in ledger.list()
+    ]
     if as_json:
-        typer.echo(json.dumps({"releases": rows, "waiting": waiting}, indent=2))
+        typer.echo(json.dumps({"releases": releases, "waiting": waiting, "requests": requests}, indent=2))
         return
+    console = Console()
+    console.print(_release_table(releases))
+    console.print(f"Approved and waiting: {', '.join(waiting) or 'none'}.")
+    console.print(_request_table([row for row in requests if row["days_left"] is not None]))
+    lost = [row for row in requests if row["released_by"] and not row["honoured_by"]]
+    for row in lost:
+        console.print(f"[red]not honoured[/red]: {row['request_id']}, {row['state']} with {row['released_by']}")
+    if lost:
+        console.print("The live model does not honour them; `expunge release` serves them again.")
+
+
+def _release_table(rows: list[dict[str, Any]]) -> Table:
     table = Table("release", "requests", "method", "verdict", title="Releases, oldest first")
     for row in rows:
         table.add_row(row["release"], ", ".join(row["requests"]) or "–", row["method"] or "–", row["verdict"])
-    console = Console()
-    console.print(table)
-    console.print(f"Approved and waiting: {', '.join(waiting) or 'none'}.")
+    return table
+
+
+def _request_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table("request", "state", "due", "", title="Open requests, the most urgent first")
+    for row in sorted(rows, key=lambda row: (row["days_left"], row["request_id"])):
+        table.add_row(row["request_id"], row["state"], row["due"], countdown(row["days_left"]))
+    return table
+
+
+def countdown(days_left: int) -> str:
+    """Days to the due date in words."""
+    if days_left < 0:
+        return f"[bold red]{_days(-days_left)} overdue[/bold red]"
+    return "[yellow]due today[/yellow]" if days_left == 0 else f"{_days(days_left)} left"
+
+
+def _days(count: int) -> str:
+    return f"{count} day{'' if count == 1 else 's'}"
 
 
 def search(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,8 +16,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from expunge.commands.releases import countdown
 from expunge.config import load_params
-from expunge.errors import ExpungeError
+from expunge.errors import ExpungeError, RequestRefused
 from expunge.paths import BASE, Paths
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from expunge.events import Record
     from expunge.ledger import Ledger
     from expunge.preview import Finding, Preview
+    from expunge.requests import Selector
     from expunge.selection import TextScores, Vectors
 
 DEFAULT_TOP = 10
@@ -125,6 +129,23 @@ class Desk:
             return None
         return load_embeddings(self.paths, self.built)
 
+    def check(self, selectors: Sequence[Selector]) -> int:
+        """How many samples `selectors` catch today.
+
+        Raises:
+            RequestRefused: nothing or everything, or they name something unknown.
+            ExpungeError: the catalog or the forget set is missing or damaged.
+        """
+        from expunge.selection import check_enough_left, matches
+
+        catalog, forgotten = self.catalog, self.forgotten
+        try:
+            found = matches(catalog, selectors, forgotten, self.text_scores)
+            check_enough_left(catalog, forgotten | set(found))
+        except ExpungeError as error:
+            raise RequestRefused(str(error)) from None
+        return len(found)
+
 
 @app.command()
 def add(
@@ -147,6 +168,9 @@ def add(
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day; one month from today by default.")
     ] = None,
     note: Annotated[str | None, typer.Option(help="A remark without personal data.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="The sender's own name for it; given again, it names the same request.")
+    ] = None,
 ) -> None:
     """Record a request for what any of its selectors catches; print its id."""
     if min_score is not None and top is not None:
@@ -157,18 +181,55 @@ def add(
     if not selectors:
         raise typer.BadParameter("say what to delete: --id, --subject, --class, --text or --where")
 
-    from expunge.selection import check_enough_left, matches
+    desk = Desk(Paths())
+    # By now a release may have forgotten what a known request selects.
+    known = bool(reference and desk.ledger.known_references([reference]))
+    count = None if known else desk.check(selectors)
+    request = desk.ledger.add(
+        selectors,
+        basis.value,
+        requester=requester,
+        due=due.date() if due else None,
+        note=note,
+        reference=reference,
+    )
+    if count is None:
+        typer.echo(f"Known already; see: expunge request show {request.request_id}", err=True)
+    else:
+        typer.echo(
+            f"Recorded. It selects {_samples(count)} today and is due on {request.due}; "
+            f"next: expunge request preview {request.request_id}",
+            err=True,
+        )
+    typer.echo(request.request_id)
+
+
+@app.command("import")
+def import_(
+    path: Annotated[
+        Path | None, typer.Argument(help="A JSON or CSV file or a folder of them; `ledger.drop_folder` by default.")
+    ] = None,
+    by: ByOption = None,
+) -> None:
+    """Record the requests of files; receipts go to done/, files that are at fault to refused/, with the reason."""
+    from expunge.intake import import_path
 
     desk = Desk(Paths())
-    found = matches(desk.catalog, selectors, desk.forgotten, desk.text_scores)
-    check_enough_left(desk.catalog, desk.forgotten | set(found))
-    request = desk.ledger.add(selectors, basis.value, requester=requester, due=due.date() if due else None, note=note)
-    typer.echo(
-        f"Recorded. It selects {_samples(len(found))} today and is due on {request.due}; "
-        f"next: expunge request preview {request.request_id}",
-        err=True,
-    )
-    typer.echo(request.request_id)
+    if path is None:
+        path = desk.paths.root / load_params(desk.paths.params).ledger.drop_folder
+        path.mkdir(parents=True, exist_ok=True)
+    refused = False
+    for outcome in import_path(path, desk.ledger, desk.check, by):
+        refused |= outcome.reason is not None
+        typer.echo(f"{outcome.file}: {outcome.reason or ' '.join(outcome.requests)}", err=outcome.reason is not None)
+    if refused:
+        raise typer.Exit(1)
+
+
+@app.command()
+def digest(requester: Annotated[str, typer.Argument(help="Who asks.")]) -> None:
+    """Print the keyed digest of a requester, for systems that must not be told who asks."""
+    typer.echo(Desk(Paths()).ledger.digest_requester(requester))
 
 
 def _selectors(
@@ -210,11 +271,12 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List the requests."""
-    records = Desk(Paths()).ledger.list(state.value if state else None)
+    ledger = Desk(Paths()).ledger
+    records = ledger.list(state.value if state else None)
     if as_json:
-        _print_json([_as_dict(record) for record in records])
+        _print_json([_as_dict(record, ledger.today) for record in records])
         return
-    table = Table("request", "state", "basis", "due", "selects", "release")
+    table = Table("request", "state", "basis", "due", "", "selects", "release")
     for record in records:
         request = record.request
         table.add_row(
@@ -222,6 +284,7 @@ def list_(
             _styled(record.state),
             request.basis,
             str(request.due),
+            countdown(record.days_left(ledger.today)) if record.is_open else "",
             escape("; ".join(selector.summary for selector in request.selectors)),
             escape(record.release or "-"),
         )
@@ -231,12 +294,18 @@ def list_(
 @app.command()
 def show(request_id: IdArgument, as_json: JsonOption = False) -> None:
     """Show a request and what happened to it."""
-    record = Desk(Paths()).ledger.get(request_id)
+    ledger = Desk(Paths()).ledger
+    record = ledger.get(request_id)
     if as_json:
-        _print_json(_as_dict(record))
+        _print_json(_as_dict(record, ledger.today))
         return
     request = record.request
-    console.print(f"[bold]{request.request_id}[/bold]  {_styled(record.state)}  {request.basis}, due {request.due}")
+    left = f", {countdown(record.days_left(ledger.today))}" if record.is_open else ""
+    console.print(
+        f"[bold]{request.request_id}[/bold]  {_styled(record.state)}  {request.basis}, due {request.due}{left}"
+    )
+    if request.external_reference:
+        console.print(f"  known as {escape(request.external_reference)}")
     for selector in request.selectors:
         console.print(f"  selects  {escape(selector.summary)}")
     if request.note:
@@ -309,11 +378,12 @@ def _check_servable(desk: Desk, record: Record) -> None:
         select(desk.catalog, [record.request], "preview", desk.forgotten, desk.text_scores)
 
 
-def _as_dict(record: Record) -> dict[str, Any]:
+def _as_dict(record: Record, today: date) -> dict[str, Any]:
     return {
         **record.request.model_dump(mode="json"),
         "digest": record.request.digest,
         "state": record.state,
+        "days_left": record.days_left(today) if record.is_open else None,
         "release": record.release,
         "model_digest": record.model_digest,
         "events": [event.model_dump() for event in record.events],

@@ -36,9 +36,10 @@ def register(paths: Paths, params: Params, release: str) -> None:
     metrics = read_json(where.metrics)
     description = None if release == BASE else load_release(paths, release)
     facts = registration(paths, release, metrics, description)
-    version = record(paths, params.mlflow, _record(paths, params, facts, metrics, description))
+    # The ledger comes first: a request that was withdrawn while the release was built must not reach MLflow.
     if description and facts["verdict"] == "passed":
         _mark_released(paths, params, description, facts["model_digest"])
+    version = record(paths, params.mlflow, _record(paths, params, facts, metrics, description))
     issue(paths, params, facts)
     write_json(where.registration, facts)
     print(f"register: {release} {facts['verdict']}, {params.mlflow.registered_model}/{version} in MLflow")

@@ -1,0 +1,48 @@
+"""The audit flow, every day: it fails, for all to see, when a promise is broken."""
+
+from __future__ import annotations
+
+import sys
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+
+from expunge.audit import Audited, markdown
+from expunge.audit import audit as find
+from expunge.config import load_params
+from expunge.errors import ExpungeError
+from expunge.ledger import Ledger
+from expunge.paths import Paths
+
+
+@flow(name="audit")
+def audit() -> None:
+    """Look at the ledger, the due dates and the live model; report what is found as an artifact.
+
+    Raises:
+        ExpungeError: a request is overdue or not honoured, or the ledger was changed.
+    """
+    logger = get_run_logger()
+    paths = Paths()
+    params = load_params(paths.params)
+    findings = find(Audited(paths, params, Ledger.open(params.ledger, paths.root)))
+    create_markdown_artifact(markdown(findings), key="audit", description="Broken promises, and those soon due")
+    for finding in findings:
+        log = logger.error if finding.severity == "failure" else logger.warning
+        log("%s: %s (days left: %s)", finding.subject, finding.problem, finding.days_left)
+    failed = sorted({finding.subject for finding in findings if finding.severity == "failure"})
+    if failed:
+        raise ExpungeError(f"The audit found what must not be: {', '.join(failed)}; see its artifact.")
+
+
+def main() -> None:
+    """Run the flow once in this process: `python -m flows.audit`."""
+    try:
+        audit()
+    except ExpungeError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

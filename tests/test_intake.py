@@ -1,0 +1,231 @@
+"""Requests from files and through Prefect: recorded once, refused with a reason, and nobody's name is left behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from expunge import intake
+from expunge.commands import requests as commands
+from expunge.config import LedgerParams
+from expunge.errors import ExpungeError, RequestRefused
+from expunge.intake import import_path, read_submissions
+from expunge.ledger import Ledger
+from expunge.paths import Paths
+from samples import make_catalog
+
+PARAMS = LedgerParams(seed=None)
+APPLE = {"kind": "class", "class_name": "apple"}
+TICKET = {"external_reference": "T-1", "basis": "gdpr-art17", "selectors": [APPLE], "requester": "Erika Mustermann"}
+
+
+class Params:
+    """The one block of params.yaml that these commands read."""
+
+    ledger = PARAMS
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> commands.Desk:
+    """The desk of a project with a catalog of 24 samples, which is the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(commands, "load_params", lambda _: Params)
+    make_catalog(tmp_path / "data" / "catalog", 24)
+    return commands.Desk(Paths())
+
+
+@pytest.fixture
+def drop(tmp_path: Path) -> Path:
+    folder = tmp_path / "drop"
+    folder.mkdir()
+    return folder
+
+
+def imported(desk: commands.Desk, path: Path) -> list[intake.Outcome]:
+    return list(import_path(path, desk.ledger, desk.check, by="clerk"))
+
+
+def files(folder: Path) -> set[str]:
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return {name for name in found if name != ".import.lock"}
+
+
+def expunge_request(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(commands.app, arguments)
+    return result.exit_code, result.output
+
+
+# --- files -------------------------------------------------------------------------------------------------------
+
+
+def test_files_of_a_folder_become_requests_and_receipts(desk: commands.Desk, drop: Path) -> None:
+    (drop / "b.json").write_text(json.dumps([TICKET, TICKET | {"external_reference": "T-2", "due": "2099-01-01"}]))
+    (drop / "a.csv").write_text(
+        "\ufeffexternal_reference,basis,kind,value,min_score,requester\n"
+        "C-1,ccpa,id,sample:0001,,max@example.org\n"
+        "C-1,ccpa,class,bird,,max@example.org\n"
+        "C-2,safety,where,class = 'car',,\n"
+    )
+    (drop / ".half-written.json").write_text("[{")
+    (drop / "notes.txt").write_text("not for us")
+    assert [(one.file, one.requests) for one in imported(desk, drop)] == [
+        ("a.csv", ("req-0001", "req-0002")),
+        ("b.json", ("req-0003", "req-0004")),
+    ]
+    first, _, third, fourth = (record.request for record in desk.ledger.list())
+    assert [selector.kind for selector in first.selectors] == ["id", "class"]
+    assert (third.external_reference, str(fourth.due)) == ("T-1", "2099-01-01")
+    assert third.requester_digest == desk.ledger.digest_requester("erika  MUSTERMANN")
+    kept = files(drop)
+    assert {".half-written.json", "notes.txt"} < kept
+    assert sorted(name.rsplit(".", 2)[0] for name in kept if name.startswith("done/")) == ["done/a.csv", "done/b.json"]
+    everywhere = b"".join(path.read_bytes() for path in desk.paths.root.rglob("*") if path.is_file())
+    assert b"Mustermann" not in everywhere
+    assert b"max@" not in everywhere
+
+
+CSV_HEAD = "external_reference,basis,kind,value,requester\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("x.json", "[{", "JSON: EOF"),
+        ("x.json", "[" * 100_000, "JSON"),
+        ("x.json", "[]", "at least 1 item"),
+        ("x.json", b"\xff\xfe", "not UTF-8"),
+        ("x.json", json.dumps(TICKET | {"name": "Erika"}), "0.name: extra inputs are not permitted"),
+        ("x.json", json.dumps({**TICKET, "external_reference": None}), "external_reference"),
+        ("x.json", json.dumps({**TICKET, "selectors": [{"kind": "text", "text": "x", "top": "3"}]}), "top: input"),
+        ("x.json", json.dumps({**TICKET, "requester_digest": "ab" * 32}), "either a requester or a requester_digest"),
+        ("x.json", json.dumps({**TICKET, "requester": "Erika \u202e"}), "control character"),
+        ("x.json", json.dumps({**TICKET, "selectors": [APPLE | {"class_name": "aple"}]}), "T-1: .*closest are 'apple'"),
+        ("x.json", json.dumps([TICKET, TICKET | {"basis": "ccpa"}]), "T-1.* with another basis"),
+        ("x.json", json.dumps([TICKET] * 1001), "at most 1000"),
+        ("x.json", " " * (intake.MAX_BYTES + 1), "larger than 4 MiB"),
+        ("x.csv", "", "must name the columns"),
+        ("x.csv", "external_reference,basis,kind,value,name\nC-1,ccpa,class,apple,Erika\n", "must name the columns"),
+        ("x.csv", CSV_HEAD + "C-1,ccpa,class\n", "Line 2 has another number of cells"),
+        ("x.csv", CSV_HEAD + "C-1,ccpa,class,apple,A\nC-1,ccpa,class,bird,B\n", "Line 3: rows of one reference"),
+        ("x.csv", CSV_HEAD + "C-1,ccpa,face,x,\n", "selectors"),
+        ("x.csv", CSV_HEAD + 'C-1,ccpa,class,"app', "not CSV"),
+    ],
+)
+def test_a_file_at_fault_is_refused_as_a_whole_with_its_reason(
+    desk: commands.Desk, drop: Path, name: str, content: str | bytes, reason: str
+) -> None:
+    given = content if isinstance(content, bytes) else content.encode()
+    (drop / name).write_bytes(given)
+    with pytest.raises(RequestRefused, match=reason):
+        intake.receive(read_submissions(drop / name), desk.ledger, desk.check)
+    [outcome] = imported(desk, drop)
+    assert (outcome.requests, desk.ledger.list()) == ((), [])
+    assert "Erika" not in outcome.reason
+    assert files(drop) == {f"refused/{name}", f"refused/{name}.reason.txt"}
+    assert (drop / "refused" / name).read_bytes() == given
+    assert (drop / "refused" / f"{name}.reason.txt").read_text().startswith(outcome.reason)
+
+
+def test_a_refused_file_does_not_replace_an_earlier_one(desk: commands.Desk, drop: Path) -> None:
+    for content in ("[1", "[2"):
+        (drop / "x.json").write_text(content)
+        imported(desk, drop)
+    assert [(drop / "refused" / name).read_text() for name in ("x.json", "x-2.json")] == ["[1", "[2"]
+
+
+@pytest.mark.parametrize("crash", ["before the receipt", "before the file goes"])
+def test_a_crash_after_the_ledger_was_written_loses_and_doubles_nothing(
+    desk: commands.Desk, drop: Path, monkeypatch: pytest.MonkeyPatch, crash: str
+) -> None:
+    (drop / "x.json").write_text(json.dumps(TICKET))
+    with monkeypatch.context() as patch:
+        where = (intake, "write_json") if crash == "before the receipt" else (Path, "unlink")
+        patch.setattr(*where, lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            imported(desk, drop)
+    assert (drop / "x.json").is_file()
+    assert len(desk.ledger.list()) == 1
+    [outcome] = imported(desk, drop)
+    assert (outcome.requests, len(desk.ledger.list())) == (("req-0001",), 1)
+    assert [name.split(".")[0] for name in files(drop)] == ["done/x"]
+
+
+def test_a_ledger_in_trouble_leaves_the_files_where_they_are(
+    desk: commands.Desk, drop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (drop / "x.json").write_text(json.dumps(TICKET))
+
+    def busy(*_: object) -> None:
+        raise ExpungeError("The ledger is busy.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "add_all", busy)
+        with pytest.raises(ExpungeError, match="busy"):
+            imported(desk, drop)
+    assert files(drop) == {"x.json"}
+    (desk.paths.catalog / "catalog.json").rename(desk.paths.catalog / "gone")
+    with pytest.raises(ExpungeError, match="dvc repro"):
+        imported(commands.Desk(Paths()), drop)
+    assert files(drop) == {"x.json"}
+
+
+def test_a_link_out_of_the_folder_is_not_followed(desk: commands.Desk, drop: Path) -> None:
+    (desk.paths.root / "elsewhere.json").write_text(json.dumps(TICKET))
+    (drop / "x.json").symlink_to(desk.paths.root / "elsewhere.json")
+    assert imported(desk, drop) == []
+    with pytest.raises(ExpungeError, match="neither a folder nor"):
+        imported(desk, drop / "x.json")
+
+
+# --- commands ----------------------------------------------------------------------------------------------------
+
+
+def test_import_reads_the_drop_folder_and_says_with_its_status_that_something_was_refused(
+    desk: commands.Desk,
+) -> None:
+    assert expunge_request("import") == (0, "")
+    drop = desk.paths.root / PARAMS.drop_folder
+    (drop / "good.json").write_text(json.dumps(TICKET))
+    assert expunge_request("import") == (0, "good.json: req-0001\n")
+    (drop / "bad.json").write_text("{}")
+    status, out = expunge_request("import")
+    assert status == 1
+    assert "bad.json: Submissions: 0.external_reference: field required" in out
+
+
+def test_the_same_reference_on_the_command_line_gives_the_same_id(desk: commands.Desk) -> None:
+    arguments = ("add", "--class", "apple", "--basis", "ccpa", "--reference", "T-9", "--requester", "Erika")
+    for _ in range(2):
+        assert expunge_request(*arguments)[1].splitlines()[-1] == "req-0001"
+    digest = json.loads(expunge_request("show", "req-0001", "--json")[1])["requester_digest"]
+    assert expunge_request("digest", " ERIKA ") == (0, f"{digest}\n")
+    with pytest.raises(RequestRefused, match="'T-9' names req-0001 already, with another selectors"):
+        CliRunner().invoke(commands.app, [*arguments, "--id", "sample:0001"], catch_exceptions=False)
+
+
+def test_a_request_is_withdrawn_on_the_command_line(desk: commands.Desk) -> None:
+    expunge_request("add", "--class", "apple", "--basis", "ccpa")
+    expunge_request("approve", "req-0001")
+    assert expunge_request("withdraw", "req-0001")[0] == 2
+    assert expunge_request("withdraw", "req-0001", "--reason", "asked to stay")[0] == 0
+    assert "asked to stay" in expunge_request("show", "req-0001")[1]
+    assert json.loads(expunge_request("list", "--json", "--state", "withdrawn")[1])[0]["days_left"] is None
+
+
+# --- Prefect -----------------------------------------------------------------------------------------------------
+
+
+def test_the_intake_flow_records_once_and_refuses_in_words(desk: commands.Desk, prefect_server: None) -> None:
+    from flows.intake import requests
+
+    asked = {"external_reference": "T-1", "selectors": [APPLE], "basis": "gdpr-art17"}
+    assert requests(**asked) == requests(**asked) == "req-0001"
+    assert desk.ledger.get("req-0001").events[0].by == "intake"
+    state = requests(**asked | {"external_reference": "T-2", "requester_digest": "Erika"}, return_state=True)
+    assert state.is_failed()
+    assert "Erika" not in state.message
+    assert "string should match pattern" in state.message
+    assert len(desk.ledger.list()) == 1
