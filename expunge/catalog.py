@@ -4,6 +4,9 @@ A catalog is a folder of `part-NNNNN.parquet` files of a fixed number of rows an
 their SHA-256, the source, its licence and credit. Its digest is the digest of that list, so two catalogs with the
 same samples have the same digest on any machine with the same pyarrow. Writing and reading stream: one shard is in
 memory at a time.
+
+A purge takes rows out and leaves the list as it was: what was made from the catalog still names the digests that it
+was made from. The list then says under `purged` what each shorter shard is now.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ Split = Literal["train", "calibration", "test"]
 a never-seen pair looks like, `test` is read by the evaluation alone."""
 
 MANIFEST = "catalog.json"
+PURGED = "purged"
 FORMAT = 1
 
 CAPTION_TYPE = pa.struct([pa.field("language", pa.string(), False), pa.field("text", pa.string(), False)])
@@ -113,12 +117,33 @@ class Source:
 
 @dataclass(frozen=True)
 class Shard:
-    """One Parquet file of a catalog and what its list entry says of it."""
+    """One Parquet file of a catalog and what its list entry says of it.
+
+    Attributes:
+        sha256: of the file as it was first written; embeddings name it, and a purge does not change it.
+        present_sha256: of the file as it is now, without the rows that were purged.
+    """
 
     path: Path
     rows: int
     size: int
     sha256: str
+    present_sha256: str
+
+
+def listed_shards(folder: Path, manifest: dict) -> list[Shard]:
+    """The shards of a catalog in `folder`, as its list says they are now."""
+    purged = manifest.get(PURGED, {}).get("shards", {})
+    shards = []
+    for entry in manifest["shards"]:
+        now = entry | purged.get(entry["file"], {})
+        shards.append(Shard(folder / entry["file"], now["rows"], now["size"], entry["sha256"], now["sha256"]))
+    return shards
+
+
+def manifest_digest(manifest: dict) -> str:
+    """Hex SHA-256 over the list of shards and their digests as they were first written."""
+    return digest_of({key: value for key, value in manifest.items() if key != PURGED})
 
 
 def vector_id(sample_id: str) -> int:
@@ -193,10 +218,7 @@ class Catalog:
         self.folder = Path(folder)
         self.manifest: dict = read_json(self.folder / MANIFEST)
         try:
-            self.shards = [
-                Shard(self.folder / entry["file"], entry["rows"], entry["size"], entry["sha256"])
-                for entry in self.manifest["shards"]
-            ]
+            self.shards = listed_shards(self.folder, self.manifest)
         except (KeyError, TypeError):
             raise ExpungeError(f"{self.folder / MANIFEST} does not list shards; run `dvc repro catalog`.") from None
         self._verified: set[Path] = set()
@@ -214,13 +236,13 @@ class Catalog:
 
     @property
     def digest(self) -> str:
-        """Hex SHA-256 over the list of shards and their digests."""
-        return digest_of(self.manifest)
+        """Hex SHA-256 over the list of shards and their digests; a purge does not change it."""
+        return manifest_digest(self.manifest)
 
     def read_shard(self, shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:
         """One shard as a table of `columns` (all by default)."""
         if shard.path not in self._verified:
-            if sha256_file(shard.path) != shard.sha256:
+            if sha256_file(shard.path) != shard.present_sha256:
                 raise ExpungeError(
                     f"Catalog shard {shard.path} does not have the digest it was written with; "
                     "run `dvc repro -f catalog` to rebuild it."

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from expunge.commands import releases, requests, trace
+from expunge.commands import purge, releases, requests, trace, verify
 from expunge.errors import ExpungeError
 from expunge.telemetry import switch_off
 
@@ -24,6 +24,10 @@ app.command("status")(releases.status)
 app.command("report")(releases.report)
 app.command("search")(releases.search)
 app.command("trace")(trace.trace)
+app.command("purge")(purge.purge)
+app.command("verify")(verify.verify)
+app.command("promote")(verify.promote)
+app.add_typer(verify.app, name="certificate", help="Show, sign and key certificates.")
 
 
 def _version(value: bool) -> None:

@@ -217,6 +217,17 @@ class MlflowParams(Block):
     registered_model: str = "clip"
 
 
+class CertificateParams(Block):
+    """Who signs certificates. In `production` mode no key is ever made by itself.
+
+    The private key is read from the environment variable EXPUNGE_SIGNING_KEY where that is set, else from its file.
+    """
+
+    mode: Literal["demo", "production"] = "demo"
+    private_key: str = ".expunge/keys/certificate.pem"
+    public_key: str = ".expunge/keys/certificate.pub"
+
+
 class Params(Block):
     """All of `params.yaml`."""
 
@@ -234,6 +245,7 @@ class Params(Block):
     release: ReleaseParams
     ledger: LedgerParams = LedgerParams()
     mlflow: MlflowParams = MlflowParams()
+    certificate: CertificateParams = CertificateParams()
 
     @model_validator(mode="after")
     def _default_method_has_parameters(self) -> Params:

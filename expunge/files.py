@@ -76,10 +76,14 @@ def write_bytes(target: Path, data: bytes) -> None:
         partial.write_bytes(data)
 
 
+def json_bytes(value: Any) -> bytes:
+    """The content of a JSON file: indented, with sorted keys."""
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
 def write_json(target: Path, value: Any) -> None:
-    """Write `value` as indented JSON with sorted keys, atomically."""
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_bytes(target, (text + "\n").encode())
+    """Write `value` as JSON, atomically."""
+    write_bytes(target, json_bytes(value))
 
 
 def read_json(path: Path) -> Any:

@@ -14,7 +14,9 @@ import numpy as np
 
 from expunge.catalog import vector_id
 from expunge.errors import ExpungeError
-from expunge.files import atomic_path
+from expunge.files import atomic_path, read_json, sha256_file, write_json
+
+ORIGIN = "origin.json"
 
 
 def build_index(ids: list[str], vectors: np.ndarray, factory: str) -> faiss.Index:
@@ -51,6 +53,21 @@ def write_index(index: faiss.Index, path: Path) -> None:
     """Write an index atomically; the same vectors give the same bytes."""
     with atomic_path(path) as partial:
         faiss.write_index(index, str(partial))
+
+
+def write_origin(folder: Path, model: str) -> None:
+    """Note beside the indexes in `folder` which model (hex SHA-256) made their vectors: FAISS keeps no metadata."""
+    indexes = {path.name: sha256_file(path) for path in sorted(Path(folder).glob("*.faiss"))}
+    write_json(Path(folder) / ORIGIN, {"model": model, "indexes": indexes})
+
+
+def check_origin(path: Path, model: str) -> None:
+    """Raises `ExpungeError` unless the index at `path` was built from vectors of `model`, and is still that index."""
+    origin = read_json(path.parent / ORIGIN)
+    if origin["model"] != model:
+        raise ExpungeError(f"{path} was built from vectors of another model than its release's; run `dvc repro`.")
+    if origin["indexes"].get(path.name) != sha256_file(path):
+        raise ExpungeError(f"{path} is not the index that was built here; run `dvc repro` to build it again.")
 
 
 def read_index(path: Path) -> faiss.Index:

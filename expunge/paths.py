@@ -67,6 +67,16 @@ class Paths:
         """Lock file: one heavy job at a time on this machine, whoever starts it."""
         return self.root / ".expunge" / "slot.lock"
 
+    @property
+    def previews(self) -> Path:
+        """Pages that show what a request would select, pictures included, to whoever decides on it."""
+        return self.root / ".expunge" / "previews"
+
+    @property
+    def purges(self) -> Path:
+        """Journals of purges that are under way; a purge that has finished leaves nothing here."""
+        return self.root / ".expunge" / "purge"
+
     def release(self, name: str) -> ReleasePaths:
         """Locations of release `name`, `base` included."""
         return ReleasePaths(self.root, name)
@@ -87,6 +97,16 @@ class ReleasePaths:
     @property
     def description(self) -> Path:
         return self.folder / "release.yaml"
+
+    @property
+    def outputs(self) -> Path:
+        """What DVC keeps of a release once its stages cannot run any more, because its parent was purged."""
+        return self.folder / "outputs.dvc"
+
+    @property
+    def tombstone(self) -> Path:
+        """What is known of a purged release: its registration, and which purge removed it."""
+        return self.folder / "purged.json"
 
     @property
     def sets(self) -> Path:
@@ -182,3 +202,23 @@ class ReleasePaths:
     @property
     def registration(self) -> Path:
         return self.reports / "registration.json"
+
+    @property
+    def purge(self) -> Path:
+        """What the purge of this release and its ancestors removed, searched and found."""
+        return self.reports / "purge.json"
+
+    @property
+    def certificate(self) -> Path:
+        """The signed statement about this release."""
+        return self.reports / "certificate.json"
+
+    @property
+    def certificate_page(self) -> Path:
+        """The same statement for people."""
+        return self.reports / "certificate.md"
+
+    @property
+    def request_certificates(self) -> Path:
+        """One certificate a request, `REQ.json` and `REQ.md`."""
+        return self.reports / "certificates"

@@ -117,6 +117,11 @@ def served_requests(paths: Paths) -> dict[str, str]:
     }
 
 
+def is_purged(paths: Paths, name: str) -> bool:
+    """Whether only the tombstone of release `name` is left."""
+    return paths.release(name).tombstone.is_file()
+
+
 def honoured_requests(paths: Paths) -> dict[str, str]:
     """Request id → the release that the live model honours it by; none of a live release that has not passed its gate.
 

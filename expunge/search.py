@@ -11,6 +11,7 @@ from expunge.errors import ExpungeError
 from expunge.paths import Paths
 
 if TYPE_CHECKING:
+    import faiss
     import numpy as np
     from PIL.Image import Image
 
@@ -40,10 +41,10 @@ def search_images(
     Raises:
         ExpungeError: the release is not built, does not hold the sample, or the file is no image.
     """
-    from expunge.index import read_index, search_index
+    from expunge.index import search_index
 
     query = _query(paths, release, text, sample_id, image)
-    keys, scores = search_index(read_index(paths.release(release).index / "image.faiss"), query[None], count)
+    keys, scores = search_index(load_index(paths, release, "image"), query[None], count)
     catalog = Catalog(paths.catalog)
     row_of = {vector_id(name): row for row, name in enumerate(catalog.ids)}
     table = catalog.metadata
@@ -87,6 +88,21 @@ def load_embeddings(paths: Paths, release: str) -> Embeddings:
     if store.model != model_digest(paths.release(release).model):
         raise ExpungeError(f"The embeddings of {release} were made by another model; run `dvc repro`.")
     return store
+
+
+def load_index(paths: Paths, release: str, side: str) -> faiss.Index:
+    """The `image` or `text` index of `release`, checked against the model that the release holds now.
+
+    Raises:
+        ExpungeError: the index is missing, damaged or was built from another model's vectors.
+    """
+    from expunge.clip import model_digest
+    from expunge.index import check_origin, read_index
+
+    path = paths.release(release).index / f"{side}.faiss"
+    index = read_index(path)
+    check_origin(path, model_digest(paths.release(release).model))
+    return index
 
 
 def text_scores(paths: Paths, release: str, text: str) -> dict[str, float]:

@@ -183,16 +183,21 @@ def search(
 
 
 def _metrics(paths: Paths, name: str) -> dict[str, Any]:
-    from expunge.releases import chain
+    from expunge.releases import chain, is_purged
 
     if name not in chain(paths):
         raise ExpungeError(f"There is no release {name}; known releases: {', '.join(chain(paths))}.")
+    if is_purged(paths, name):
+        raise ExpungeError(f"Release {name} was purged; {paths.release(name).tombstone} is what is left of it.")
     return read_json(paths.release(name).metrics)
 
 
 def _state(paths: Paths, name: str, served: dict[str, str]) -> dict[str, Any]:
+    from expunge.releases import is_purged
+
     where = paths.release(name)
-    registered = read_json(where.registration) if where.registration.is_file() else {"verdict": "unfinished"}
+    unregistered = {"verdict": "purged" if is_purged(paths, name) else "unfinished"}
+    registered = read_json(where.registration) if where.registration.is_file() else unregistered
     method = read_json(where.metrics).get("method") if where.metrics.is_file() else None
     requests = sorted(request for request, server in served.items() if server == name)
     return {"release": name, "requests": requests, "method": method, "verdict": registered["verdict"]}

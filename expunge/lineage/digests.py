@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from expunge.catalog import MANIFEST
+from expunge.catalog import MANIFEST, manifest_digest
 from expunge.files import digest_of, read_json, sha256_file
 from expunge.paths import BASE, Paths
 from expunge.releases import load_release
@@ -32,14 +32,42 @@ def release_files(paths: Paths, name: str) -> list[Path]:
     """What a release is made of and later readers rely on; report and metrics are left out, as they hold seconds."""
     where = paths.release(name)
     files = [where.model / WEIGHTS, where.model / CONFIG, where.forget, where.retain]
-    files += sorted(where.embeddings.glob("part-*.parquet")) + sorted(where.index.glob("*.faiss"))
+    files += sorted(where.embeddings.glob("part-*.parquet")) + sorted(_files_in(where.index))
     return [path for path in files if path.is_file()]
+
+
+def registration_of(paths: Paths, name: str) -> dict[str, Any] | None:
+    """The registration of a release, that of a purged one from its tombstone; None where it was never registered."""
+    where = paths.release(name)
+    if where.registration.is_file():
+        return read_json(where.registration)
+    return read_json(where.tombstone)["registration"] if where.tombstone.is_file() else None
+
+
+def certified_files(paths: Paths, name: str) -> list[Path]:
+    """What a certificate vouches for: all that the release consists of, and what its stages wrote about it."""
+    where = paths.release(name)
+    files = _files_in(where.model, where.sets, where.embeddings, where.index, where.figures)
+    files += [where.metrics, where.summary, where.page, where.similarities, where.embedding_map]
+    files += [where.training, where.unlearning, where.gold_training, where.embedding_cost, where.description]
+    return sorted(path for path in files if path.is_file())
+
+
+def source_files(paths: Paths, name: str, parent: str | None) -> list[Path]:
+    """What a release was made from or compared with; a purge may have removed it since."""
+    files = _files_in(paths.catalog, paths.release(name).gold)
+    files += [weights(paths, parent)] if parent else []
+    return sorted(path for path in files if path.is_file())
+
+
+def _files_in(*folders: Path) -> list[Path]:
+    return [path for folder in folders for path in folder.rglob("*") if not path.name.startswith(".")]
 
 
 def catalog_digest(paths: Paths) -> str | None:
     """The catalog's digest by its manifest, None where there is no catalog."""
     manifest = paths.catalog / MANIFEST
-    return digest_of(read_json(manifest)) if manifest.is_file() else None
+    return manifest_digest(read_json(manifest)) if manifest.is_file() else None
 
 
 def description_digest(paths: Paths, name: str) -> str | None:

@@ -15,6 +15,7 @@ from expunge.errors import ExpungeError
 from expunge.paths import Paths
 
 LOCK = "dvc.lock"
+OUTPUTS = "outputs.dvc"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def read_locks(paths: Paths) -> Locks:
     """
     outs: dict[str, Entry] = {}
     deps: list[Entry] = []
-    for lock in [paths.root / LOCK, *sorted(paths.live.parent.glob(f"*/{LOCK}"))]:
+    releases = [path for name in (LOCK, OUTPUTS) for path in sorted(paths.live.parent.glob(f"*/{name}"))]
+    for lock in [paths.root / LOCK, *releases]:
         if not lock.is_file():
             continue
         for kind, entry in _entries(lock, lock.relative_to(paths.root).as_posix()):
@@ -76,7 +78,8 @@ def read_locks(paths: Paths) -> Locks:
 def _entries(lock: Path, name: str) -> list[tuple[str, Entry]]:
     try:
         # The base loader keeps every scalar a string: a digest of digits alone must not become a number.
-        stages = yaml.load(lock.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)["stages"]
+        content = yaml.load(lock.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+        stages = {lock.stem: content} if lock.name == OUTPUTS else content["stages"]
         return [
             (kind, Entry(name, stage, item["path"], item["md5"]))
             for stage, content in stages.items()
@@ -109,6 +112,12 @@ def git_commit(root: Path) -> str:
     mine = [":(exclude)releases", f":(exclude,glob)**/{LOCK}"]
     changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *mine)
     return f"{commit}-dirty" if changed else commit
+
+
+def tracked_files(root: Path) -> set[Path]:
+    """Files under version control, as whole paths; none outside git."""
+    listed = _git(root, "ls-files", "-z") or ""
+    return {root.resolve() / name for name in listed.split("\0") if name}
 
 
 def _git(root: Path, *arguments: str) -> str | None:

@@ -5,7 +5,8 @@ or create it, write the same values with the same timestamp, find the model or c
 version that exists vouches for all before it, and a killed recording is completed by the next one. A release that
 was built again with other content has another digest: it gets a new version, and the old one names its successor.
 
-The alias `candidate` goes to the newest release that passed its gate. `champion` is never touched here.
+The alias `candidate` goes to the newest release that passed its gate. `champion` goes
+where a person says, in MLflow's UI or by `appoint_champion`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 ADDRESS = "MLFLOW_TRACKING_URI"
-CANDIDATE = "candidate"
+CANDIDATE, CHAMPION = "candidate", "champion"
 DIGEST_LIMIT = 36
 """Characters of a data set's digest in MLflow: an md5 of DVC with its `.dir` fits exactly, a SHA-256 does not."""
 TAG_LIMIT = 5000
@@ -134,6 +135,19 @@ def record(paths: Paths, params: MlflowParams, entry: Record) -> str:
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock), _plain_errors(tracking_uri(paths, params)):
         return Store.open(paths, params).record(entry)
+
+
+def appoint_champion(paths: Paths, params: MlflowParams, version: str, by: str, at: str) -> None:
+    """Give a version the alias `champion`; its tags keep who did so, and when.
+
+    Raises:
+        ExpungeError: MLflow cannot be reached or refuses.
+    """
+    with _plain_errors(tracking_uri(paths, params)):
+        store = Store.open(paths, params)
+        for key, value in (("promoted_by", by), ("promoted_at", at)):
+            store.client.set_model_version_tag(store.model, version, key, value)
+        store.client.set_registered_model_alias(store.model, CHAMPION, version)
 
 
 def existing_store(paths: Paths, params: MlflowParams) -> Store | None:

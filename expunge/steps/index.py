@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from expunge.config import Params
-from expunge.index import build_index, write_index
+from expunge.index import build_index, write_index, write_origin
 from expunge.paths import Paths
 from expunge.search import load_embeddings
 from expunge.steps import step_main
@@ -15,6 +15,7 @@ def index(paths: Paths, params: Params, release: str) -> None:
     store = load_embeddings(paths, release)
     for name, vectors in (("image", store.images), ("text", store.texts)):
         write_index(build_index(store.ids, vectors, params.index.factory), where.index / f"{name}.faiss")
+    write_origin(where.index, store.model)
     print(f"index: {len(store.ids)} vectors of {store.images.shape[1]} dimensions, {params.index.factory}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from expunge.config import Params
 from expunge.files import read_json, write_json
 from expunge.paths import BASE, Paths
-from expunge.releases import chain
+from expunge.releases import chain, is_purged
 from expunge.steps import step_main
 
 
@@ -16,7 +16,7 @@ def live(paths: Paths, params: Params, release: str) -> None:
         "release": release,
         "chain": names,
         "verdict": read_json(paths.release(release).registration)["verdict"],
-        "releases": [_summary(paths, name) for name in names if name != BASE],
+        "releases": [_summary(paths, name) for name in names if name != BASE and not is_purged(paths, name)],
     }
     write_json(paths.live_summary, summary)
     print(f"live: {release}, {summary['verdict']}")

@@ -1,4 +1,4 @@
-"""Step `register`: all that the other steps wrote → MLflow, the ledger and reports/R/registration.json.
+"""Step `register`: all that the other steps wrote → MLflow, the ledger, certificates and reports/R/registration.json.
 
 The registration holds digests and the verdict only. Run ids and version numbers are MLflow's, and would make a second
 run differ from the first. It is written last: a release without it is unfinished.
@@ -11,14 +11,16 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from expunge import suppression
-from expunge.catalog import MANIFEST
+from expunge.catalog import MANIFEST, listed_shards
 from expunge.config import Params
 from expunge.errors import ExpungeError
 from expunge.files import read_json, write_json
 from expunge.lineage import digests
+from expunge.lineage.certificate import issue
 from expunge.lineage.digests import CONFIG, WEIGHTS, sha256_if_there, weights
 from expunge.lineage.dvc import data_version, git_commit, read_locks, relative
 from expunge.lineage.mlflow import DataSet, Record, flatten, record
+from expunge.lineage.signing import signing_key
 from expunge.paths import BASE, Paths
 from expunge.preview_page import discard_pages
 from expunge.releases import Release, load_release
@@ -30,7 +32,8 @@ UNGATED = "not gated"
 
 
 def register(paths: Paths, params: Params, release: str) -> None:
-    """Record `release` in MLflow; if its gate passed, mark its requests as served."""
+    """Record `release` in MLflow; if its gate passed, mark its requests as served; sign its certificate."""
+    signing_key(paths, params.certificate)  # a missing key must not end a registration half way
     where = paths.release(release)
     metrics = read_json(where.metrics)
     description = None if release == BASE else load_release(paths, release)
@@ -42,6 +45,7 @@ def register(paths: Paths, params: Params, release: str) -> None:
         listed = suppression.record(paths, release)
         print(f"register: {listed} forgotten samples are kept out of every later catalog")
     version = record(paths, params.mlflow, _record(paths, params, facts, metrics, description))
+    issue(paths, params, facts)
     write_json(where.registration, facts)
     print(f"register: {release} {facts['verdict']}, {params.mlflow.registered_model}/{version} in MLflow")
 
@@ -142,7 +146,7 @@ def _parameters(paths: Paths, params: Params, description: Release | None) -> di
 
 def _data_sets(paths: Paths, facts: dict[str, Any]) -> list[DataSet]:
     catalog = relative(paths, paths.catalog)
-    samples = read_json(paths.catalog / MANIFEST)["samples"]
+    samples = sum(shard.rows for shard in listed_shards(paths.catalog, read_json(paths.catalog / MANIFEST)))
     found = [DataSet("catalog", "training", catalog, facts["data_version"], facts["catalog_digest"], samples)]
     if facts["forget_digest"]:
         where = paths.release(facts["release"])

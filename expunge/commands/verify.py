@@ -1,0 +1,154 @@
+"""`expunge verify`, `expunge promote` and `expunge certificate`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from expunge.config import load_params
+from expunge.errors import ExpungeError
+from expunge.paths import Paths
+
+SHORT = 12
+app = typer.Typer(no_args_is_help=True)
+
+
+def verify(
+    release: Annotated[str, typer.Argument(help="Name of the release, `base` included.")],
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Also run the unlearning again from the parent and compare the models.")
+    ] = False,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="Public key to trust, in PEM; `certificate.public_key` of params.yaml by default."),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Record in the ledger that this person verified the release; after a purge only.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+) -> None:
+    """Check a release's certificate against every file, the ledger and MLflow; status 1 where one byte differs."""
+    from expunge.verify import record_verified
+    from expunge.verify import verify as check
+
+    paths = Paths()
+    params = load_params(paths.params)
+    outcome = check(paths, params, release, key)
+    checks = list(outcome.checks)
+    if replay and not outcome.problems:
+        from expunge.replay import replay as run_again
+
+        checks += run_again(paths, params, outcome.statement)
+    problems = [check for check in checks if check["state"] == "mismatch"]
+    if as_json:
+        typer.echo(json.dumps(_summary(release, outcome.key, outcome.statement, checks), indent=2, ensure_ascii=False))
+    else:
+        _print(release, outcome.statement, checks)
+    if problems:
+        raise typer.Exit(1)
+    if by is not None:
+        recorded = record_verified(paths, params, release, by)
+        typer.echo(f"Recorded for {', '.join(recorded)}.", err=True)
+
+
+def promote(
+    release: Annotated[str, typer.Argument(help="Name of the release.")],
+    by: Annotated[str, typer.Option(help="The person who decides.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Make a release champion: the model that is to be used."""
+    from expunge.lineage.promotion import promote as appoint
+
+    if not yes and _on_a_terminal():
+        typer.confirm(f"Make {release} champion in the name of {by}?", abort=True)
+    paths = Paths()
+    params = load_params(paths.params)
+    version = appoint(paths, params, release, by)
+    typer.echo(f"{params.mlflow.registered_model}/{version} ({release}) is champion, by {by}.")
+
+
+@app.command("show")
+def show(
+    release: Annotated[str, typer.Argument(help="Name of the release.")],
+    request: Annotated[str | None, typer.Option(help="Only the part of this request.")] = None,
+) -> None:
+    """Print the certificate of a release or of one of its requests; `expunge verify` says whether it is true."""
+    where = Paths().release(release)
+    page = where.request_certificates / f"{request}.md" if request else where.certificate_page
+    known = [where.certificate_page, *where.request_certificates.glob("*.md")]
+    if page not in known or not page.is_file():
+        raise ExpungeError(f"There is no certificate of {request or release}; `dvc repro` writes them with a release.")
+    typer.echo(page.read_text(encoding="utf-8"), nl=False)
+
+
+@app.command("issue")
+def issue(release: Annotated[str, typer.Argument(help="Name of the release.")]) -> None:
+    """Sign the certificates of a release again: after a purge, or with another key."""
+    from expunge.lineage.certificate import issue_again
+    from expunge.releases import chain
+
+    paths = Paths()
+    if release not in chain(paths):
+        raise ExpungeError(f"There is no release {release}; known releases: {', '.join(chain(paths))}.")
+    issue_again(paths, load_params(paths.params), release)
+    typer.echo(f"Signed {paths.release(release).certificate}.")
+
+
+@app.command("new-key")
+def new_key() -> None:
+    """Make the signing key that the block `certificate` of params.yaml names; an existing one is never replaced."""
+    from expunge.lineage.signing import create_keys
+
+    paths = Paths()
+    params = load_params(paths.params).certificate
+    key = create_keys(paths.root / params.private_key, paths.root / params.public_key)
+    typer.echo(f"Key {key}: keep {params.private_key} secret, and give {params.public_key} to all who verify.")
+
+
+def _on_a_terminal() -> bool:
+    return sys.stdin.isatty()
+
+
+def _summary(release: str, key: str, statement: dict[str, Any] | None, checks: list[dict]) -> dict[str, Any]:
+    predicate = statement["predicate"] if statement else {}
+    return {
+        "release": release,
+        "verified": all(check["state"] != "mismatch" for check in checks),
+        "key": key,
+        "mode": predicate.get("issuer", {}).get("mode"),
+        "verdict": predicate.get("verdict"),
+        "purge": predicate.get("purge", {}).get("state"),
+        "checks": checks,
+    }
+
+
+def _print(release: str, statement: dict[str, Any] | None, checks: list[dict]) -> None:
+    """A line for each check that does not hold, then the outcome."""
+    for check in checks:
+        if check["state"] == "mismatch":
+            typer.echo(f"✗ {check['where']}: {check['what']}: {_difference(check)}")
+        elif check["state"] == "missing":
+            typer.echo(f"? {check['where']}: {check['what']}: not here, so not checked")
+    held, failed = (sum(check["state"] == state for check in checks) for state in ("ok", "mismatch"))
+    if failed:
+        typer.echo(f"{release} is NOT as certified: {failed} of {len(checks)} checks failed.")
+        return
+    predicate = statement["predicate"]
+    demo = ", signed in demo mode" if predicate["issuer"]["mode"] == "demo" else ""
+    typer.echo(
+        f"{release} is as certified ({held} checks{demo}). Gate: {predicate['verdict']}; {predicate['purge']['state']}."
+    )
+
+
+def _difference(check: dict) -> str:
+    if check["recorded"] is None:
+        return str(check["found"])
+    return f"recorded {_short(check['recorded'])}, found {_short(check['found'])}"
+
+
+def _short(value: str) -> str:
+    return value[:SHORT] if len(value) >= 32 and " " not in value else value

@@ -1,0 +1,82 @@
+"""The journal of a purge: what it found at the start and which steps are done, so that a killed purge can be finished.
+
+It is written before anything is removed and lies in a folder of its own, together with the traces that the proof
+needs and nothing else could give any more. The last step removes the folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from expunge.files import read_json, write_json
+from expunge.paths import Paths
+from expunge.purge import traces
+from expunge.purge.traces import Trace
+
+FILE, TRACES, OBJECTS = "journal.json", "traces.json", "objects.json"
+
+
+@dataclass
+class Journal:
+    """What a purge of `release` has to do and has done.
+
+    Attributes:
+        gone: ancestors, which go, from `base` on.
+        kept: the release and its descendants, which stay.
+        began_at: ISO time in UTC.
+        retained: digest of all retained samples, from before the purge.
+        removed: what was there to be removed, by surface.
+        done: names of finished steps.
+    """
+
+    folder: Path
+    release: str
+    gone: list[str]
+    kept: list[str]
+    began_at: str
+    retained: str
+    removed: list[dict[str, Any]]
+    done: list[str] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, paths: Paths, found: Sequence[Trace], known: Sequence[str], release: str, **facts: Any) -> Journal:
+        """Write the traces, the objects that DVC has ever known here, and then the journal, which makes it count."""
+        journal = cls(paths.purges / release, release, **facts)
+        journal.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        traces.save(found, journal.folder / TRACES)
+        write_json(journal.folder / OBJECTS, sorted(known))
+        journal._save()
+        return journal
+
+    @classmethod
+    def open(cls, paths: Paths, release: str) -> Journal | None:
+        """The journal of an unfinished purge of `release`, None where there is none."""
+        folder = paths.purges / release
+        return cls(folder, **read_json(folder / FILE)) if (folder / FILE).is_file() else None
+
+    def traces(self) -> list[Trace]:
+        """What the purge searches for."""
+        return traces.load(self.folder / TRACES)
+
+    def known_objects(self) -> set[str]:
+        """Digests of everything that DVC knew of this project when the purge began."""
+        return set(read_json(self.folder / OBJECTS))
+
+    def finish(self, step: str) -> None:
+        """Note that `step` is done."""
+        self.done.append(step)
+        self._save()
+
+    def close(self) -> None:
+        """Remove the traces and then the journal, so that a kill in between is not the end of it."""
+        for name in (TRACES, OBJECTS, FILE):
+            (self.folder / name).unlink(missing_ok=True)
+        self.folder.rmdir()
+
+    def _save(self) -> None:
+        content = asdict(self)
+        del content["folder"]
+        write_json(self.folder / FILE, content)

@@ -1,0 +1,83 @@
+"""Where forgotten content is searched, where a pseudonym may stay, and what no purge can reach."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from expunge.catalog import Catalog
+from expunge.config import Params
+from expunge.files import sha256_file
+from expunge.lineage.dvc import tracked_files
+from expunge.lineage.objects import ObjectStore
+from expunge.paths import Paths
+
+
+def prefect_home() -> Path:
+    """Where Prefect keeps results and its database on this machine."""
+    return Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect").expanduser()
+
+
+def searched(paths: Paths, stores: Sequence[ObjectStore], records: Sequence[Path]) -> list[Path]:
+    """The project, and what it keeps outside of its folder: DVC's stores, MLflow's files, Prefect's home."""
+    root = paths.root.resolve()
+    outside = [folder for store in stores for folder in (store.folder, store.runs)]
+    kept = {place.resolve() for place in (*outside, *records, prefect_home()) if place.exists()}
+    return [root, *sorted(place for place in kept if not place.is_relative_to(root))]
+
+
+def skipped(paths: Paths) -> list[Path]:
+    """Inside the project, but not the project's data: git's history, installed packages, the journal of the purge."""
+    environments = [marker.parent for marker in paths.root.glob("*/pyvenv.cfg")]
+    return [path for path in (paths.root / ".git", paths.purges, *sorted(environments)) if path.is_dir()]
+
+
+def pseudonyms_allowed(paths: Paths, params: Params, kept: Sequence[str]) -> Callable[[Path, str], bool]:
+    """Whether a file may hold sample ids or words: requests and outcomes are recorded there, or people wrote it.
+
+    What git tracks is code, documentation and requests. A caption may be an everyday word, and nothing there was made
+    from the catalog, so only pictures and vectors count.
+    """
+    requests, releases = (paths.root / "requests").resolve(), paths.live.parent.resolve()
+    forget_sets = {sha256_file(paths.release(name).forget) for name in kept}
+    database = sa.make_url(params.ledger.url).database
+    ledger = (paths.root / database).resolve() if database else None
+    tracked = tracked_files(paths.root)
+
+    def allowed(path: Path, kind: str) -> bool:
+        if kind not in ("sample id", "caption"):
+            return False
+        described = path.name == "release.yaml" and path.parent.parent == releases
+        recorded = path.is_relative_to(requests) or (ledger and path.name.startswith(ledger.name))
+        if described or recorded or path in tracked:
+            return True
+        return kind == "sample id" and sha256_file(path) in forget_sets
+
+    return allowed
+
+
+def out_of_reach(
+    paths: Paths, catalog: Catalog, stores: Sequence[ObjectStore], remotes: Sequence[str], skipped: Sequence[Path]
+) -> list[str]:
+    """What may still hold forgotten content or its pseudonyms, by name."""
+    source = f"{catalog.manifest['source']} {catalog.manifest['source_version']}"
+    listed = [
+        f"the source of the data, {source}: what it publishes, packages installed from it, and their download caches",
+        "backups, snapshots and clones of this project, and what others have downloaded from it",
+        "free blocks of the disk, from which a deleted file can be recovered until they are used again",
+    ]
+    listed += [
+        f"models and vectors in DVC store {store.name} that no lock, run or commit of this project names"
+        for store in stores
+        if not store.own
+    ]
+    listed += [f"DVC remote {remote}, which is not on this machine: `dvc gc -w -c -r NAME`" for remote in remotes]
+    reasons = {".git": "what git tracks, and its history: ids, selectors, digests, and everyday words of captions"}
+    return listed + [
+        reasons.get(path.name, f"{path.relative_to(paths.root)}: installed packages")
+        for path in skipped
+        if path != paths.purges
+    ]

@@ -1,0 +1,185 @@
+"""The steps of a purge, in the order that makes each safe to be the last one before a kill.
+
+First the catalog and the pipeline are made to stand without what goes, then it goes; the caches come after everything
+that might fill them again. Each step may be done twice.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from expunge.catalog import Catalog
+from expunge.config import Params
+from expunge.errors import ExpungeError
+from expunge.files import sha256_file
+from expunge.lineage import objects, rebase, retire
+from expunge.lineage.digests import registration_of
+from expunge.lineage.dvc import data_version, relative
+from expunge.paths import Paths
+from expunge.purge import places, proof
+from expunge.purge.journal import Journal
+from expunge.purge.plan import Plan, leftovers
+from expunge.purge.rows import remove_rows, retained_digest
+from expunge.purge.scan import Searcher
+from expunge.purge.traces import gather
+from expunge.releases import load_release
+from expunge.requests import iso_seconds, utc_now
+from expunge.selection import read_forget
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Purge:
+    """A purge under way: what the steps are given."""
+
+    paths: Paths
+    params: Params
+    journal: Journal
+
+    @property
+    def forgotten(self) -> set[str]:
+        return {row.sample_id for row in read_forget(self.paths.release(self.journal.release).forget)}
+
+    @property
+    def kept_digests(self) -> dict[str, str]:
+        """Release → release digest of what stays."""
+        return {name: registration_of(self.paths, name)["release_digest"] for name in self.journal.kept}
+
+
+def begin(paths: Paths, planned: Plan) -> Journal:
+    """Write down what the purge will need and could not learn any more, and thereby begin it."""
+    catalog = Catalog(paths.catalog)
+    stores, _ = objects.stores(paths)
+    found = gather(catalog, planned.forgotten, [paths.release(name).embeddings for name in planned.gone])
+    return Journal.begin(
+        paths,
+        found,
+        sorted(objects.known_objects(paths, stores)),
+        planned.release,
+        gone=planned.gone,
+        kept=planned.kept,
+        began_at=iso_seconds(utc_now()),
+        retained=retained_digest(catalog, planned.forgotten),
+        removed=[asdict(item) for item in planned.items],
+    )
+
+
+def finish(paths: Paths, params: Params, journal: Journal, report: Report = lambda step: None) -> dict[str, Any]:
+    """Do the steps that are not done yet and return the proof.
+
+    Raises:
+        ExpungeError: a step cannot be done now, or the search found something; run again when that is mended.
+    """
+    purge = Purge(paths, params, journal)
+    for name, step in STEPS.items():
+        if name not in journal.done:
+            report(name)
+            step(purge)
+            journal.finish(name)
+    journal.close()
+    return proof.read(paths, journal.release)
+
+
+def alone(paths: Paths) -> AbstractContextManager[Any]:
+    """Hold the lock that keeps stages from running meanwhile.
+
+    Raises:
+        ExpungeError: a stage runs now.
+    """
+    paths.slot.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return FileLock(paths.slot).acquire(timeout=1)
+    except Timeout:
+        raise ExpungeError("A stage of the pipeline is running; purge when it has ended.") from None
+
+
+def _catalog(purge: Purge) -> None:
+    remove_rows(purge.paths.catalog, purge.forgotten, data_version(purge.paths))
+
+
+def _pipeline(purge: Purge) -> None:
+    rebase.rebase(purge.paths, purge.journal.gone, purge.journal.kept, purge.journal.began_at)
+
+
+def _workspace(purge: Purge) -> None:
+    paths = purge.paths
+    for folder in (folder for name in purge.journal.gone for folder in rebase.folders_of(paths, name)):
+        shutil.rmtree(folder, ignore_errors=True)
+    for path in leftovers(paths):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _mlflow(purge: Purge) -> None:
+    retire.retire(purge.paths, purge.params.mlflow, purge.kept_digests, purge.journal.release)
+
+
+def _prefect(purge: Purge) -> None:
+    """Delete stored results that hold a trace; Prefect computes a missing result again."""
+    searcher = Searcher(purge.journal.traces())
+    for path in sorted((places.prefect_home() / "storage").rglob("*")):
+        if path.is_file():
+            with open(path, "rb") as stream:
+                hits = searcher.search(stream)
+            if hits:
+                path.unlink()
+
+
+def _stores(purge: Purge) -> None:
+    paths, known = purge.paths, purge.journal.known_objects()
+    stores, _ = objects.stores(paths)
+    used = objects.used_objects(paths)
+    remotes = [store.name for store in stores[1:] if store.objects()]
+    objects.refill(paths, remotes)
+    for store in stores:
+        for path in [*store.surplus(used, known), *store.surplus_runs(known)]:
+            path.unlink(missing_ok=True)
+    objects.forget_listings(paths, remotes)
+
+
+def _retained(purge: Purge) -> None:
+    """While DVC still has the old shards."""
+    if retained_digest(Catalog(purge.paths.catalog), set()) != purge.journal.retained:
+        raise ExpungeError("The catalog lost a retained sample: restore it by `dvc checkout --force data/catalog`.")
+
+
+def _proof(purge: Purge) -> None:
+    proof.prove(purge.paths, purge.params, purge.journal, purge.forgotten)
+
+
+def _keep(purge: Purge) -> None:
+    """Only a clean proof: an older one would be an object in DVC's cache that nothing uses."""
+    where = purge.paths.release(purge.journal.release)
+    rebase.keep_also(purge.paths, purge.journal.release, relative(purge.paths, where.purge))
+
+
+def _ledger(purge: Purge) -> None:
+    from expunge.ledger import Ledger
+
+    paths, journal = purge.paths, purge.journal
+    ledger = Ledger.open(purge.params.ledger, paths.root)
+    released = {record.request.request_id for record in ledger.list() if record.state in ("released", "purged")}
+    served = [name for name in (*journal.gone, journal.release) if paths.release(name).description.is_file()]
+    ids = [request.request_id for name in served for request in load_release(paths, name).requests]
+    digest = sha256_file(paths.release(journal.release).purge)
+    ledger.mark_purged([name for name in ids if name in released], journal.release, by="expunge", proof=digest)
+
+
+STEPS: dict[str, Callable[[Purge], None]] = {
+    "catalog": _catalog,
+    "retained": _retained,
+    "pipeline": _pipeline,
+    "workspace": _workspace,
+    "mlflow": _mlflow,
+    "prefect": _prefect,
+    "stores": _stores,
+    "proof": _proof,
+    "keep": _keep,
+    "ledger": _ledger,
+}

@@ -1,0 +1,150 @@
+"""Only a sound release becomes champion, in a person's name; an alias moved by hand to another one is found."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from certified import LEDGER, purged, requests_in_ledger
+from expunge.config import MlflowParams, Params
+from expunge.errors import ExpungeError
+from expunge.files import write_bytes, write_json
+from expunge.lineage.audit import misplaced_aliases
+from expunge.lineage.mlflow import Store, existing_store
+from expunge.lineage.promotion import promote
+from expunge.paths import Paths
+from expunge.steps.register import register
+from fake_release import make_project, params_of
+
+Project = tuple[Paths, Params]
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
+    """A project whose release passed and one whose release failed, both in a real MLflow."""
+    from mlflow import MlflowClient
+
+    empty = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    MlflowClient(tracking_uri=f"sqlite:///{empty}").search_experiments()
+    found = {}
+    for passed in (True, False):
+        root = tmp_path_factory.mktemp("passed" if passed else "failed")
+        paths, params = make_project(root, passed=passed), settings(root)
+        shutil.copy(empty, root / "mlflow.db")
+        requests_in_ledger(paths)
+        for name in ("base", "r001"):
+            write_bytes(paths.release(name).page, b"<html></html>\n")
+            register(paths, params, name)
+        found[passed] = root
+    return found
+
+
+@pytest.fixture
+def project(registered: dict[bool, Path], tmp_path: Path) -> Project:
+    return copy_of(registered[True], tmp_path)
+
+
+def settings(root: Path) -> Params:
+    return params_of(root, ledger=LEDGER, mlflow=MlflowParams())
+
+
+def copy_of(root: Path, folder: Path) -> Project:
+    copy = shutil.copytree(root, folder / "project")
+    return Paths(copy), settings(copy)
+
+
+def store_of(project: Project) -> Store:
+    store = existing_store(project[0], project[1].mlflow)
+    assert store is not None
+    return store
+
+
+def test_a_named_person_makes_a_sound_release_champion(project: Project) -> None:
+    assert misplaced_aliases(*project) == []
+    version = promote(*project, "r001", "Ada")
+    store = store_of(project)
+    assert store.aliases() == {"candidate": version, "champion": version}
+    tags = store.client.get_model_version(store.model, version).tags
+    assert tags["promoted_by"] == "Ada"
+    assert tags["promoted_at"].endswith("Z")
+    assert misplaced_aliases(*project) == []
+
+
+def revoke(project: Project) -> None:
+    store = store_of(project)
+    store.client.set_model_version_tag(store.model, "2", "revoked", "a rights holder objects to the method")
+
+
+def find_traces(project: Project) -> None:
+    write_json(project[0].release("base").purge, purged(findings=1))
+
+
+def tamper(project: Project) -> None:
+    path = project[0].release("r001").index / "image.faiss"
+    path.write_bytes(path.read_bytes() + b"!")
+
+
+def lose_certificate(project: Project) -> None:
+    project[0].release("r001").certificate.unlink()
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (revoke, "it was revoked"),
+        (find_traces, "the purge of base is not clean"),
+        (tamper, r"fails at data/index/r001/image\.faiss"),
+        (lose_certificate, r"cannot be verified .*certificate\.json is missing"),
+    ],
+)
+def test_an_unsound_release_is_refused_and_its_alias_is_found(project: Project, harm, reason: str) -> None:
+    harm(project)
+    with pytest.raises(ExpungeError, match=reason):
+        promote(*project, "r001", "Ada")
+    assert "champion" not in store_of(project).aliases()
+    (finding,) = misplaced_aliases(*project)
+    assert finding.startswith("candidate is on clip/2 (release r001): ")
+
+
+@pytest.mark.parametrize("alias", ["candidate", "champion", "production"])
+def test_an_alias_that_was_set_by_hand_on_a_failed_release_is_found(
+    registered: dict[bool, Path], tmp_path: Path, alias: str
+) -> None:
+    project = copy_of(registered[False], tmp_path)
+    with pytest.raises(ExpungeError, match="it failed its gate"):
+        promote(*project, "r001", "Ada")
+    assert misplaced_aliases(*project) == []
+    store = store_of(project)
+    store.client.set_registered_model_alias(store.model, alias, "2")
+    (finding,) = misplaced_aliases(*project)
+    assert finding == f"{alias} is on clip/2 (release r001): it failed its gate."
+
+
+def test_what_no_gate_passed_or_nobody_signs_for_is_refused(project: Project) -> None:
+    for name, by, reason in (
+        ("base", "Ada", "no gate passed it"),
+        ("base", "Ada", "r001 has forgotten more since"),
+        ("r001", " ", "chosen by a person"),
+        ("r9", "Ada", "There is no release r9"),
+    ):
+        with pytest.raises(ExpungeError, match=reason):
+            promote(*project, name, by)
+
+
+def test_the_command_asks_on_a_terminal_only(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    import expunge.commands.verify as commands
+
+    monkeypatch.chdir(project[0].root)
+    monkeypatch.setattr(commands, "load_params", lambda path: project[1])
+    app = typer.Typer()
+    app.command()(commands.promote)
+    assert CliRunner().invoke(app, ["r001"]).exit_code == 2  # --by is missing
+    monkeypatch.setattr(commands, "_on_a_terminal", lambda: True)
+    assert CliRunner().invoke(app, ["r001", "--by", "Ada"], input="n\n").exit_code == 1
+    assert "champion" not in store_of(project).aliases()
+    done = CliRunner().invoke(app, ["r001", "--by", "Ada", "--yes"])
+    assert done.output == "clip/2 (r001) is champion, by Ada.\n"
