@@ -91,7 +91,15 @@ def honoured_by_the_live_model(audited: Audited) -> Iterator[Finding]:
             yield Finding("failure", request.request_id, problem)
 
 
-CHECKS: tuple[Check, ...] = (unbroken_ledger, deadlines, honoured_by_the_live_model)
+def aliases_on_sound_models(audited: Audited) -> Iterator[Finding]:
+    """Nobody has put an alias on a model version that must not be used."""
+    from expunge.lineage.audit import misplaced_aliases
+
+    for problem in misplaced_aliases(audited.paths, audited.params):
+        yield Finding("failure", "MLflow", problem)
+
+
+CHECKS: tuple[Check, ...] = (unbroken_ledger, deadlines, honoured_by_the_live_model, aliases_on_sound_models)
 
 
 def markdown(findings: Sequence[Finding]) -> str:

@@ -171,6 +171,13 @@ def _ledger(purge: Purge) -> None:
     ledger.mark_purged([name for name in ids if name in released], journal.release, by="expunge", proof=digest)
 
 
+def _certificate(purge: Purge) -> None:
+    """The release's certificates now say what was purged and what was found."""
+    from expunge.lineage.certificate import issue_again
+
+    issue_again(purge.paths, purge.params, purge.journal.release)
+
+
 STEPS: dict[str, Callable[[Purge], None]] = {
     "catalog": _catalog,
     "retained": _retained,
@@ -182,4 +189,5 @@ STEPS: dict[str, Callable[[Purge], None]] = {
     "proof": _proof,
     "keep": _keep,
     "ledger": _ledger,
+    "certificate": _certificate,
 }
