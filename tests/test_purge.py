@@ -104,16 +104,20 @@ def purged(served: Path, tmp_path_factory: pytest.TempPathFactory) -> Purged:
         traces = journal.traces()
     before = scan([root, remote], traces, skip=[root / ".git", root / ".expunge"])
     for place in KILLS:
-        killed = command(root, sys.executable, "-c", KILLED, place, check=False)
-        assert killed.returncode == -signal.SIGKILL, f"{place}: {killed.stderr}"
+        _kill_at(root, place)
     picture = next(trace.data for trace in traces if trace.kind == "picture")
     (root / "notes.html").write_bytes(b"<img src='" + base64.b64encode(picture) + b"'>")
     stray = command(root, "expunge", "purge", "r001", "--yes", check=False)
     (root / "notes.html").unlink()
     for place in ("proof", "keep", "ledger"):
-        assert command(root, sys.executable, "-c", KILLED, place, check=False).returncode == -signal.SIGKILL
+        _kill_at(root, place)
     proof = json.loads(command(root, "expunge", "purge", "r001", "--yes", "--json").stdout)
     return Purged(root, remote, planned, traces, forgotten, journal.retained, whole, before, refused, stray, proof)
+
+
+def _kill_at(root: Path, place: str) -> None:
+    killed = command(root, sys.executable, "-c", KILLED, place, check=False)
+    assert killed.returncode == -signal.SIGKILL, f"{place}: {killed.stderr}"
 
 
 def _copy(served: Path, root: Path) -> None:
