@@ -158,7 +158,8 @@ class EvaluateParams(Block):
 class GateParams(Block):
     """What a release must meet before it may become `candidate`.
 
-    `max_gap_*` compare with the gold standard, or with its estimate where no gold model was trained.
+    `max_gap_*` compare with the gold standard, or with its estimate where no gold model was trained. Where forgotten
+    pairs end below the gold standard, `standard_errors` of the difference are put down to chance.
     """
 
     max_excess_forget_recall: Fraction
@@ -168,6 +169,7 @@ class GateParams(Block):
     max_drop_retain_recall: Fraction
     max_drop_test_similarity: Fraction
     max_gap_mia_auc: Fraction
+    standard_errors: Annotated[float, Field(ge=0)] = 2.0
 
 
 class UnlearnParams(Block):

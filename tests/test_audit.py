@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from expunge.audit import Audited, Finding, audit, markdown
-from expunge.config import LedgerParams
+from expunge.config import LedgerParams, MlflowParams
 from expunge.errors import ExpungeError
 from expunge.files import write_json
 from expunge.ledger import Ledger
@@ -29,7 +29,7 @@ def audited(tmp_path: Path) -> Audited:
     paths = Paths(tmp_path)
     paths.live.parent.mkdir()
     paths.live.write_text("live: base\n")
-    params = SimpleNamespace(ledger=LedgerParams(seed=None, warn_days=5))
+    params = SimpleNamespace(ledger=LedgerParams(seed=None, warn_days=5), mlflow=MlflowParams())
     return Audited(paths, params, Ledger.open(params.ledger, tmp_path, clock=lambda: NOON))
 
 
@@ -146,7 +146,7 @@ def test_the_flow_fails_with_an_artifact_that_names_ids_and_days(
     async def newest() -> str:
         async with get_client() as client:
             key = ArtifactFilter(key=ArtifactFilterKey(any_=["audit"]))
-            return (await client.read_artifacts(artifact_filter=key))[-1].data
+            return max(await client.read_artifacts(artifact_filter=key), key=lambda found: found.created).data
 
     text = asyncio.run(newest())
     assert "| failure | req-0001 |" in text

@@ -18,7 +18,7 @@ GATE = load_params(ROOT / "params.yaml").gate
 
 
 def block(recall: float, similarity: float) -> dict[str, float]:
-    return {"count": 20, "image_to_text_r1": recall, "pair_similarity": similarity}
+    return {"count": 20, "image_to_text_r1": recall, "pair_similarity": similarity, "pair_similarity_sd": 0.1}
 
 
 ORIGINAL = {
@@ -75,6 +75,14 @@ def test_recall_that_the_gold_standard_has_as_well_is_not_held_against_a_model()
     assert verdict(changed(forget=block(0.1, 0.3)), gold)[0]
     assert "forget_recall" in verdict(changed(forget=block(0.2, 0.3)), gold)[2]
     assert "forget_recall" in verdict(changed(forget=block(0.1, 0.31)), None)[2]
+
+
+def test_chance_excuses_forgetting_too_much_but_never_too_little() -> None:
+    spread = GOLD | {"forget": block(0.0, 0.3) | {"pair_similarity_sd": 0.3}}
+    few = block(0.0, 0.2)
+    assert verdict(changed(forget=few), spread)[0]
+    assert verdict(changed(forget=few | {"count": 2000}), spread)[1] == "over-generalised"
+    assert verdict(changed(forget=block(0.0, 0.4)), spread)[1] == "ineffective"
 
 
 def test_lost_neighbours_fail_as_over_generalised() -> None:

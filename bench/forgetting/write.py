@@ -87,7 +87,7 @@ Every figure is compared with the *gold standard*, the model retrained from scra
 and seed. All ranks are against the whole catalog. `neighbours` (200) and `retain` (512) are what a method is shown to
 guard; `unguarded` are all other trained pairs, which no method sees while it unlearns; `test` was never trained on.
 *Average gap*: mean distance in R@1 on forget, retain and test and in membership AUC, in percentage points. The
-diagnosis is that of the gate in params.yaml.
+diagnosis is that of the gate in params.yaml, with nothing put down to chance.
 
 One row again: `python -m bench.forgetting.run --seeds SEED --scenarios SCENARIO --methods METHOD`, after the file
 `bench/results/forgetting/SCENARIO/METHOD-SEED.json` was deleted. Hyper-parameters are those of params.yaml; each

@@ -7,6 +7,7 @@ must go; the verdict then says `reference: estimate`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -64,6 +65,12 @@ def diagnose(checks: list[Check]) -> str:
     return "effective"
 
 
+def _standard_error(unlearned: dict[str, Any], retrained: dict[str, Any]) -> float:
+    """Of the difference between two mean similarities of the forgotten pairs, taken as independent."""
+    spread = [block["forget"]["pair_similarity_sd"] for block in (unlearned, retrained)]
+    return math.hypot(*spread) / math.sqrt(unlearned["forget"]["count"])
+
+
 def _checks(
     params: GateParams,
     original: dict[str, Any],
@@ -77,6 +84,8 @@ def _checks(
     aim_recall = retrained["forget"]["image_to_text_r1"] if retrained else 0.0
     aim_auc = retrained["mia_auc"] if retrained else 0.5
     excess = unlearned["forget"]["pair_similarity"] - aim
+    # Two retrainings differ in this, too. Chance excuses forgetting too much, never forgetting too little.
+    chance = params.standard_errors * _standard_error(unlearned, retrained) if retrained and excess < 0 else 0.0
 
     def gap(group: str, metric: str) -> float:
         return abs(unlearned[group][metric] - reference[group][metric])
@@ -94,10 +103,10 @@ def _checks(
         ),
         check(
             "forget_similarity",
-            abs(excess),
+            max(0.0, abs(excess) - chance),
             params.max_gap_forget_similarity,
             "ineffective" if excess > 0 else "over-generalised",
-            "Distance of the forgotten pairs' mean similarity from that of never-seen pairs, in either direction.",
+            "Distance of the forgotten pairs' mean similarity from that of never-seen pairs; below it, less chance.",
         ),
         check(
             "membership",

@@ -64,13 +64,15 @@ def measure(clip: Clip, pairs: Pairs, sets: Sets, params: EvaluateParams, batch_
 
 
 def group_metrics(gallery: Gallery, matches: Matches, named: Tensor, rows: np.ndarray) -> dict[str, float]:
-    """The metrics of one set; fractions in [0, 1], `pair_similarity` a mean cosine, `count` the number of pairs."""
+    """The metrics of one set; fractions in [0, 1], `pair_similarity` a mean cosine with its
+    standard deviation over pairs, `count` the number of pairs."""
     chosen = torch.from_numpy(rows)
     return {
         "count": len(rows),
         "zero_shot_top1": named[chosen].double().mean().item(),
         **retrieval.recall(matches, chosen),
         "pair_similarity": gallery.similarities[chosen].double().mean().item(),
+        "pair_similarity_sd": gallery.similarities[chosen].double().std(correction=0).item(),
     }
 
 
