@@ -31,7 +31,8 @@ def searched(paths: Paths, stores: Sequence[ObjectStore], records: Sequence[Path
 
 def skipped(paths: Paths) -> list[Path]:
     """Inside the project, but not the project's data: git's history, installed packages, the journal of the purge."""
-    environments = [marker.parent for marker in paths.root.glob("*/pyvenv.cfg")]
+    # A package installed from its folder leaves a copy of the README in its metadata.
+    environments = [*(marker.parent for marker in paths.root.glob("*/pyvenv.cfg")), *paths.root.glob("*.egg-info")]
     return [path for path in (paths.root / ".git", paths.purges, *sorted(environments)) if path.is_dir()]
 
 
