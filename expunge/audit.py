@@ -14,8 +14,8 @@ from expunge.config import Params
 from expunge.errors import ExpungeError
 from expunge.files import read_json, write_json
 from expunge.ledger import Ledger
-from expunge.paths import Paths
-from expunge.releases import honoured_requests
+from expunge.paths import BASE, Paths
+from expunge.releases import honoured_requests, live_release
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,27 @@ def aliases_on_sound_models(audited: Audited) -> Iterator[Finding]:
         yield Finding("failure", "MLflow", problem)
 
 
-CHECKS: tuple[Check, ...] = (unbroken_ledger, deadlines, honoured_by_the_live_model, aliases_on_sound_models)
+def nothing_forgotten_answers(audited: Audited) -> Iterator[Finding]:
+    """The live index holds no forgotten sample, and none that looks the same answers in its place."""
+    from expunge.search_audit import ask
+
+    release = live_release(audited.paths)
+    if release == BASE or not audited.paths.release(release).index.is_dir():
+        return
+    answers = ask(audited.paths, release)
+    if answers.indexed:
+        yield Finding("failure", release, f"{len(answers.indexed)} forgotten samples are still in its index")
+    for name in answers.look_alikes:
+        yield Finding("warning", name, f"found in {release} by what it has forgotten, and looks the same")
+
+
+CHECKS: tuple[Check, ...] = (
+    unbroken_ledger,
+    deadlines,
+    honoured_by_the_live_model,
+    aliases_on_sound_models,
+    nothing_forgotten_answers,
+)
 
 
 def markdown(findings: Sequence[Finding]) -> str:
@@ -107,7 +127,8 @@ def markdown(findings: Sequence[Finding]) -> str:
     failures = sum(finding.severity == "failure" for finding in findings)
     head = f"# Audit: {failures} failures, {len(findings) - failures} warnings\n"
     if not findings:
-        return f"{head}\nThe ledger is whole, nothing is due soon, and the live model honours what was released."
+        held = "the live model honours what was released, and nothing forgotten answers"
+        return f"{head}\nThe ledger is whole, nothing is due soon, {held}."
     rows = [
         f"| {finding.severity} | {finding.subject} | {_days(finding.days_left)} | {finding.problem} |"
         for finding in findings

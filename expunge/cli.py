@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from expunge.commands import purge, releases, requests, trace, verify
+from expunge.commands import audit, purge, releases, requests, trace, verify
 from expunge.errors import ExpungeError
 from expunge.telemetry import switch_off
 
@@ -24,6 +24,7 @@ app.command("status")(releases.status)
 app.command("report")(releases.report)
 app.command("search")(releases.search)
 app.command("trace")(trace.trace)
+app.command("audit")(audit.audit)
 app.command("purge")(purge.purge)
 app.command("verify")(verify.verify)
 app.command("promote")(verify.promote)

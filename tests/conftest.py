@@ -14,7 +14,9 @@ from expunge.telemetry import switch_off
 # Before anything imports Prefect: it reads its home once.
 _HOME = tempfile.mkdtemp(prefix="expunge-tests-")
 switch_off()
+# One thread: tiny models train no faster on more, other sums give other bits, and servers run beside.
 os.environ |= {
+    "OMP_NUM_THREADS": "1",
     "DVC_GLOBAL_CONFIG_DIR": f"{_HOME}/dvc-global",
     "DVC_SITE_CACHE_DIR": f"{_HOME}/dvc-site",
     "DVC_SYSTEM_CONFIG_DIR": f"{_HOME}/dvc-system",

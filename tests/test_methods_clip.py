@@ -99,7 +99,7 @@ def test_each_method_forgets_and_leaves_statistics_temperature_and_layout_alone(
     task = make_task(corpus, parent, recipe)
     before = similarity(parent, task.forget)
     outcome = unlearn(task, name, METHODS[name])
-    assert similarity(task.clip, task.forget) < before - 0.1
+    assert similarity(task.clip, task.forget) < before - 0.05
     assert outcome.curve[0].keys() >= {"step", "loss"}
     assert {key: value.shape for key, value in state(task.clip).items()} == {
         key: value.shape for key, value in state(parent).items()

@@ -1,0 +1,31 @@
+"""`expunge audit`: what the daily audit finds, now and without Prefect."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markdown import Markdown
+
+from expunge.config import load_params
+from expunge.paths import Paths
+
+
+def audit(as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False) -> None:
+    """Look for broken promises: ledger, due dates, live model, aliases, search. Status 1 if there is one."""
+    from expunge.audit import Audited, markdown
+    from expunge.audit import audit as find
+    from expunge.ledger import Ledger
+
+    paths = Paths()
+    params = load_params(paths.params)
+    findings = find(Audited(paths, params, Ledger.open(params.ledger, paths.root)))
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        Console().print(Markdown(markdown(findings)))
+    if any(finding.severity == "failure" for finding in findings):
+        raise typer.Exit(1)
