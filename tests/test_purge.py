@@ -109,7 +109,7 @@ def purged(served: Path, tmp_path_factory: pytest.TempPathFactory) -> Purged:
     (root / "notes.html").write_bytes(b"<img src='" + base64.b64encode(picture) + b"'>")
     stray = command(root, "expunge", "purge", "r001", "--yes", check=False)
     (root / "notes.html").unlink()
-    for place in ("proof", "keep", "ledger"):
+    for place in ("proof", "keep", "ledger", "certificate"):
         _kill_at(root, place)
     proof = json.loads(command(root, "expunge", "purge", "r001", "--yes", "--json").stdout)
     return Purged(root, remote, planned, traces, forgotten, journal.retained, whole, before, refused, stray, proof)
@@ -221,6 +221,14 @@ def test_the_ledger_says_purged_and_names_the_proof(purged: Purged) -> None:
     assert record.state == "purged"
     assert record.events[-1].payload == {"release": "r001", "proof": sha256_file(paths.release("r001").purge)}
     assert [event.kind for event in record.events].count("purged") == 1
+
+
+def test_the_release_is_as_certified_and_the_certificate_says_that_it_was_purged(purged: Purged) -> None:
+    said = command(purged.root, "expunge", "verify", "r001").stdout
+    assert "is as certified" in said
+    assert "; purged." in said
+    certificate = (purged.root / "reports/r001/certificate.md").read_text(encoding="utf-8")
+    assert "not purged yet" not in certificate
 
 
 def test_a_second_purge_of_the_same_release_says_that_it_is_done(purged: Purged) -> None:
