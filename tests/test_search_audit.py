@@ -34,4 +34,5 @@ def test_nothing_forgotten_answers_in_a_release_and_a_vector_put_back_is_noticed
     write_index(build_index([*store.ids, *forgotten], vectors, "Flat"), where.index / "image.faiss")
     write_origin(where.index, model_digest(where.model))
     assert ask(Paths(project), "r001").indexed == forgotten
-    assert "2 forgotten samples are still in its index" in run(project, "expunge", "audit", check=False).stdout
+    found = json.loads(run(project, "expunge", "audit", "--json", check=False).stdout)
+    assert "2 forgotten samples are still in its index" in [finding["problem"] for finding in found]
