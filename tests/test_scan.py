@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import sqlite3
+import subprocess
 import zipfile
 from contextlib import closing
 from dataclasses import replace
@@ -19,11 +20,15 @@ import pytest
 from PIL import Image
 
 from expunge.catalog import Catalog, Source, write_catalog
+from expunge.config import load_params
 from expunge.errors import ExpungeError
+from expunge.paths import Paths
+from expunge.purge import places
 from expunge.purge import scan as scanning
 from expunge.purge.rows import remove_rows, retained_digest
 from expunge.purge.scan import scan
 from expunge.purge.traces import Trace, coverage, gather, load, save
+from project import ROOT
 from samples import make_samples
 
 FORGOTTEN = frozenset({"sample:0003", "sample:0004"})
@@ -175,3 +180,18 @@ def test_a_kill_between_two_shards_leaves_what_the_next_attempt_completes(catalo
         Catalog(catalog.folder)
     remove_rows(catalog.folder, FORGOTTEN, None)
     assert retained_digest(Catalog(catalog.folder), set()) == retained
+
+
+def test_words_of_tracked_code_are_no_finding_nor_is_what_python_compiles_from_it(tmp_path):
+    (tmp_path / "expunge" / "__pycache__").mkdir(parents=True)
+    source, stray = tmp_path / "expunge" / "clip.py", tmp_path / "expunge" / "stray.py"
+    for path in (source, stray):
+        path.write_text('"""Like a pineapple."""')
+    for command in (["init", "--quiet"], ["add", "expunge/clip.py"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    allowed = places.pseudonyms_allowed(Paths(tmp_path.resolve()), load_params(ROOT / "params.yaml"), [])
+    compiled = source.parent.resolve() / "__pycache__"
+    assert allowed(source.resolve(), "caption")
+    assert allowed(compiled / "clip.cpython-311.pyc", "caption")
+    assert not allowed(compiled / "stray.cpython-311.pyc", "caption")
+    assert not allowed(compiled / "clip.cpython-311.pyc", "picture")

@@ -53,11 +53,17 @@ def pseudonyms_allowed(paths: Paths, params: Params, kept: Sequence[str]) -> Cal
             return False
         described = path.name == "release.yaml" and path.parent.parent == releases
         recorded = path.is_relative_to(requests) or (ledger and path.name.startswith(ledger.name))
-        if described or recorded or path in tracked:
+        if described or recorded or _source(path) in tracked:
             return True
         return kind == "sample id" and sha256_file(path) in forget_sets
 
     return allowed
+
+
+def _source(path: Path) -> Path:
+    """The file itself; for compiled Python the file that it was compiled from, whose docstrings it repeats."""
+    compiled = path.suffix == ".pyc" and path.parent.name == "__pycache__"
+    return path.parent.parent / f"{path.name.partition('.')[0]}.py" if compiled else path
 
 
 def out_of_reach(
