@@ -270,11 +270,6 @@ class Catalog:
         splits = self.metadata["split"].to_pylist()
         return {sample_id for sample_id, found in zip(self.ids, splits, strict=True) if found == split}
 
-    def captions(self, ids: set[str]) -> list[str]:
-        """Canonical captions of the samples `ids`, in catalog order."""
-        captions = self.metadata["caption"].to_pylist()
-        return [caption for sample_id, caption in zip(self.ids, captions, strict=True) if sample_id in ids]
-
     @cached_property
     def row_of(self) -> dict[str, int]:
         """Sample id → its row number in catalog order."""

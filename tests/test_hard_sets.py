@@ -72,9 +72,14 @@ def test_memorisation_by_similarity_counts_what_captions_do_not_explain() -> Non
     lone = ["pineapple", "xylophone", "zeppelin"]
     unseen = [f"woman running item {number}" for number in range(15)] + [f"qq{chr(97 + n)}vv" for n in range(15)]
     captions = covered + lone + unseen
-    similarities = np.array([0.9] * 43 + [0.9] * 15 + [0.1] * 15)
+    images = gallery(73, 16, 0).images
+    cosines = torch.tensor([0.9] * 43 + [0.9] * 15 + [0.1] * 15)[:, None]
+    across = normalize(
+        torch.roll(images, 1, dims=1) - (torch.roll(images, 1, dims=1) * images).sum(1, keepdim=True) * images
+    )
+    seen = Gallery(images, cosines * images + (1 - cosines**2).sqrt() * across, 1.0)
     candidates, held_out = np.arange(43), np.arange(43, 73)
-    score = hard_sets.memorisation_by_similarity(similarities, captions, candidates, held_out)
+    score = hard_sets.memorisation_by_similarity(seen, captions, candidates, held_out)
     assert hard_sets.most_memorised(score, candidates, 3).tolist() == [40, 41, 42]
     assert np.isnan(score[43:]).all()
 

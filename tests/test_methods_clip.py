@@ -25,7 +25,7 @@ from expunge.unlearning.null_space import leading_directions, retain_aware
 from expunge.unlearning.parameters import GsLoraParams, WeightsParams
 from expunge.unlearning.projections import final_projection, transform_output, without_projection
 from expunge.unlearning.slug import Layer, pareto
-from expunge.unlearning.task import Task, Teacher
+from expunge.unlearning.task import Task, Teacher, see
 from expunge.unlearning.weights import _names
 from expunge.unlearning.wording import split_captions
 from models import TINY, tiny_clip
@@ -71,7 +71,7 @@ def make_task(corpus: Catalog, parent: Clip, recipe: TrainParams, forget: int = 
         retain=kept,
         is_neighbour=np.arange(len(kept)) < 12,
         held_out=load_pairs(corpus, parent, corpus.split_ids("calibration")),
-        retained_captions=kept.canonical(),
+        remaining=see(parent, kept),
         training=recipe,
         from_scratch=lambda: pytest.fail("no method here retrains"),
         compute=COMPUTE,
@@ -294,6 +294,6 @@ def test_texts_that_retained_pairs_share_are_not_forgotten(corpus: Catalog, pare
     forgotten, retained = split_captions(task, teacher)
     assert set(task.forget.canonical()) <= set(forgotten)
     assert not set(forgotten) & set(retained)
-    task.retained_captions.extend(teacher.captions)
+    task.remaining.captions.extend(teacher.captions)
     with pytest.raises(ExpungeError, match="share every caption"):
         split_captions(task, teacher)

@@ -20,10 +20,10 @@ from expunge.evaluation.gallery import Gallery, view
 from expunge.pairs import load_pairs
 from expunge.training import train
 from expunge.unlearning import registry
+from expunge.unlearning.fisher import dampening
 from expunge.unlearning.label_agnostic import fit
 from expunge.unlearning.loop import Outcome, unlearn
 from expunge.unlearning.random_labels import others
-from expunge.unlearning.ssd import dampening
 from expunge.unlearning.task import Task
 from models import TINY
 from samples import make_catalog

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 from expunge import clip
 from expunge.catalog import Catalog
@@ -21,7 +22,7 @@ from expunge.unlearning import loop, registry
 from expunge.unlearning.calibration import never_seen_level
 from expunge.unlearning.loop import unlearn
 from expunge.unlearning.parameters import LoopParams
-from expunge.unlearning.task import Task, Teacher
+from expunge.unlearning.task import Seen, Task, Teacher, see
 from models import TINY
 from samples import make_catalog
 
@@ -64,7 +65,7 @@ def make_task(corpus: Catalog, parent: Clip, recipe: TrainParams, seed: int = 0)
         retain=kept,
         is_neighbour=np.arange(len(kept)) < 12,
         held_out=load_pairs(corpus, parent, corpus.split_ids("calibration")),
-        retained_captions=corpus.captions(set(trained) - forget),
+        remaining=see(parent, load_pairs(corpus, parent, set(trained) - forget)),
         training=recipe,
         from_scratch=from_scratch,
         compute=COMPUTE,
@@ -112,12 +113,8 @@ def test_the_calibrated_method_stops_at_its_level_where_the_plain_one_goes_on_be
 ) -> None:
     strong: dict[str, Any] = STEPS | {"steps": 80, "learning_rate": 0.004, "forgetting_weight": 30.0}
     task = make_task(corpus, parent, recipe)
-    level = never_seen_level(
-        task.forget.canonical(),
-        task.held_out.canonical(),
-        Teacher(task).held_out_similarities.numpy(),
-        task.retained_captions,
-    ).mean()
+    teacher = Teacher(task)
+    level = never_seen_level(teacher.forget, teacher.held_out, task.remaining).mean()
     unlearn(task, "cliperase_calibrated", strong)
     assert abs(similarity(task.clip, task.forget) - level) < 0.1
     plain = make_task(corpus, parent, recipe)
@@ -180,16 +177,80 @@ def test_unknown_methods_and_misspelt_hyper_parameters_are_refused() -> None:
         registry.parameters("cliperase", {"steps": 1, "learning_rat": 1.0})
 
 
+def pairs_with(captions: list[str], similarities: np.ndarray, images: np.ndarray) -> Seen:
+    """Pairs whose text embeddings have the given cosines to their image embeddings."""
+    pictures = normalize(torch.from_numpy(images).float())
+    cosines = torch.from_numpy(similarities).float()[:, None]
+    across = torch.roll(pictures, 1, dims=1)
+    across = normalize(across - (across * pictures).sum(dim=1, keepdim=True) * pictures)
+    return Seen(captions, pictures, cosines * pictures + (1 - cosines**2).sqrt() * across)
+
+
 def test_calibration_expects_more_similarity_where_more_of_the_caption_is_known() -> None:
-    retained = [f"{tone} {thing}" for tone in ("light", "dark", "pale") for thing in ("cat", "dog", "owl", "fox")]
-    known = [f"bright {thing}" for thing in ("cat", "dog", "owl", "fox")] * 4
+    draw = np.random.default_rng(0)
+    things = ("cat", "dog", "owl", "fox")
+    retained = [f"{tone} {thing}" for tone in ("light", "dark", "pale") for thing in things]
+    known = [f"bright {thing}" for thing in things] * 4
     strange = [f"xyzzy{number}" for number in range(16)]
-    similarities = np.array([0.8] * len(known) + [0.2] * len(strange))
-    level = never_seen_level(["soft cat", "quux"], known + strange, similarities, retained)
+    held_out = pairs_with(known + strange, np.array([0.8] * 16 + [0.2] * 16), draw.normal(size=(32, 8)))
+    forget = pairs_with(["soft cat", "quux"], np.ones(2), draw.normal(size=(2, 8)))
+    level = never_seen_level(forget, held_out, pairs_with(retained, np.ones(12), draw.normal(size=(12, 8))))
     assert level[0] > 0.6
     assert level[1] < 0.4
 
 
+def test_calibration_expects_more_similarity_where_the_picture_is_what_the_words_promise() -> None:
+    """Captions are equally well covered; what differs is whether a red thing lies where red things lie."""
+    draw = np.random.default_rng(0)
+    colours, things = np.eye(8)[:4], [f"{name}{number}" for number in range(24) for name in ("ball", "cube")]
+    names = ("red", "green", "blue", "grey")
+
+    def coloured(count: int, offset: int) -> tuple[list[str], np.ndarray]:
+        captions = [f"{names[number % 4]} {things[offset + number]}" for number in range(count)]
+        return captions, np.stack([colours[number % 4] for number in range(count)]) + draw.normal(0, 0.1, (count, 8))
+
+    retained, pictures = coloured(24, 0)
+    captions, unseen = coloured(24, 24)
+    unseen[12:] = np.roll(unseen[12:], 4, axis=1)
+    held_out = pairs_with(captions, np.array([0.8] * 12 + [0.1] * 12), unseen)
+    forget = pairs_with(["red ball99", "red ball98"], np.ones(2), np.stack([np.eye(8)[0], np.eye(8)[5]]))
+    level = never_seen_level(forget, held_out, pairs_with(retained, np.ones(24), pictures))
+    assert level[0] > 0.6
+    assert level[1] < 0.3
+
+
+def test_dampening_spares_the_image_tower_and_the_descent_goes_on_from_it(
+    corpus: Catalog, parent: Clip, recipe: TrainParams
+) -> None:
+    values = STEPS | {"steps": 1, "learning_rate": 1e-9, "weights": {"choice": "text"}}
+    dampened, plain = make_task(corpus, parent, recipe), make_task(corpus, parent, recipe)
+    unlearn(dampened, "cliperase_calibrated", values | {"dampening": {"alpha": 2.0}})
+    unlearn(plain, "cliperase_calibrated", values | {"dampening": None})
+    before, after = state(parent), state(dampened.clip)
+    assert all(torch.equal(after[name], value) for name, value in before.items() if name.startswith("visual."))
+    shrunk = [name for name, value in before.items() if (after[name].abs() < value.abs() - 1e-6).any()]
+    assert shrunk
+    assert not any((after[name].abs() > before[name].abs() + 1e-6).any() for name in before)
+    assert similarity(dampened.clip, dampened.forget) < similarity(plain.clip, plain.forget) - 0.05
+
+
+def test_captions_outside_of_the_retain_set_are_held_where_they_were(
+    corpus: Catalog, parent: Clip, recipe: TrainParams
+) -> None:
+    """The forget set moves the text tower; what keeps captions in place that no picture is drawn for is the anchor."""
+    moved = {}
+    for count in (0, 32):
+        task = make_task(corpus, parent, recipe)
+        told = set(task.forget.canonical()) | set(task.retain.canonical())
+        others = [row for row, caption in enumerate(task.remaining.captions) if caption not in told]
+        values = STEPS | {"steps": 40, "learning_rate": 0.004, "remaining_batch": count, "weights": {"choice": "text"}}
+        unlearn(task, "cliperase_calibrated", values)
+        texts = task.clip.encode_texts([task.remaining.captions[row] for row in others])
+        moved[count] = (texts - task.remaining.texts[others]).square().sum(dim=1).mean().item()
+    assert moved[32] < 0.7 * moved[0], moved
+
+
 def test_too_few_held_out_pairs_are_refused() -> None:
+    one = pairs_with(["a"], np.ones(1), np.ones((1, 4)))
     with pytest.raises(ExpungeError, match="too few to calibrate"):
-        never_seen_level(["a"], ["b"] * 5, np.zeros(5), ["c"])
+        never_seen_level(one, pairs_with(["b"] * 5, np.ones(5), np.ones((5, 4))), one)

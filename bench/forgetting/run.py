@@ -34,7 +34,7 @@ from expunge.pairs import Pairs, load_pairs
 from expunge.selection import RetainRow, choose_retain
 from expunge.unlearning import registry
 from expunge.unlearning.loop import unlearn
-from expunge.unlearning.task import Task
+from expunge.unlearning.task import Seen, Task
 
 RESULTS = Path("bench/results/forgetting")
 ORIGINAL, GOLD = "original", "gold"
@@ -136,23 +136,25 @@ class Bench:
             retained = self.retained(seen, forget, gone)
             gone |= forget
             start = time.perf_counter()
-            outcome = unlearn(self.task(model, forget, gone, retained), method, values)
+            outcome = unlearn(self.task(model, seen, forget, gone, retained), method, values)
             seconds += time.perf_counter() - start
             model, changed = outcome.clip, max(changed, outcome.parameters_changed)
         return model, {"unlearn_seconds": round(seconds, 2), "parameters_changed": changed}
 
-    def task(self, model: Clip, forget: set[str], gone: set[str], retained: Sequence[RetainRow]) -> Task:
-        """The unlearning problem, as the step `unlearn` builds it."""
+    def task(self, model: Clip, seen: Gallery, forget: set[str], gone: set[str], retained: Sequence[RetainRow]) -> Task:
+        """The unlearning problem, as the step `unlearn` builds it; `seen` are the parent's embeddings."""
         params = self.place.params
         retain = load_pairs(self.catalog, model, {row.sample_id for row in retained})
         neighbours = {row.sample_id for row in retained if row.role == "neighbours"}
+        stay = self.rows(self.catalog.split_ids("train") - gone)
+        captions = self.catalog.metadata["caption"].take(stay).to_pylist()
         return Task(
             clip=model,
             forget=load_pairs(self.catalog, model, forget),
             retain=retain,
             is_neighbour=np.array([sample_id in neighbours for sample_id in retain.ids]),
             held_out=load_pairs(self.catalog, model, self.catalog.split_ids("calibration")),
-            retained_captions=self.catalog.captions(self.catalog.split_ids("train") - gone),
+            remaining=Seen(captions, seen.images[stay], seen.texts[stay]),
             training=params.train,
             from_scratch=lambda: (self.place.model(self.catalog, gone)[0], []),
             compute=params.compute,

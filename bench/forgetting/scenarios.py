@@ -90,5 +90,7 @@ VALIDATION = (
     Scenario("valid_random", "50 other pictures drawn at random.", (_random(50, 1),)),
     Scenario("valid_mammals", "All pictures of the class animal-mammal.", (_class("animal-mammal"),)),
     Scenario("valid_person", "All pictures of another figure, the firefighter.", (_word("firefighter"),)),
+    Scenario("valid_hair", "Every picture with hair in its name, across three classes.", (_word("hair"),)),
+    Scenario("valid_baby", "Every picture with a baby in its name, across six classes.", (_word("baby"),)),
 )
 SCENARIOS = {scenario.name: scenario for scenario in (*REPORTED, *VALIDATION)}

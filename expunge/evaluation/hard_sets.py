@@ -18,6 +18,7 @@ from expunge.errors import ExpungeError
 from expunge.evaluation.gallery import BLOCK, Gallery
 from expunge.evaluation.membership import embedding_gradients
 from expunge.unlearning.calibration import never_seen_level
+from expunge.unlearning.task import Seen
 
 COLOURS = 12
 COLOURLESS = -1
@@ -116,16 +117,15 @@ def memorisation_by_shadows(losses: np.ndarray, trained: np.ndarray) -> np.ndarr
 
 
 def memorisation_by_similarity(
-    similarities: np.ndarray, captions: Sequence[str], candidates: np.ndarray, held_out: np.ndarray
+    gallery: Gallery, captions: Sequence[str], candidates: np.ndarray, held_out: np.ndarray
 ) -> np.ndarray:
     """A stand-in for memorisation from the one model there is, [N], NaN outside of `candidates`.
 
     A pair's cosine less the cosine that `never_seen_level` expects, had it not been trained on while the others were:
-    what training on the pair itself added. The level is estimated a tenth of the candidates at a time from the
-    captions of the other nine. It knows captions only; a picture that would have been easy unseen counts as memorised.
+    what training on the pair itself added. The level is estimated a tenth of the candidates at a time from the other
+    nine.
 
     Args:
-        similarities: cosine of every pair, [N].
         captions: canonical captions, [N].
         candidates: rows that were trained on.
         held_out: rows that were not.
@@ -135,13 +135,14 @@ def memorisation_by_similarity(
     """
     found = np.full(len(captions), np.nan)
     fold_of = np.arange(len(candidates)) % FOLDS
-    unseen = [captions[row] for row in held_out]
+    similarities = gallery.similarities.numpy()
+
+    def seen(rows: np.ndarray) -> Seen:
+        return Seen([captions[row] for row in rows], gallery.images[rows], gallery.texts[rows])
+
     for fold in range(min(FOLDS, len(candidates))):
         rows, others = candidates[fold_of == fold], candidates[fold_of != fold]
-        level = never_seen_level(
-            [captions[row] for row in rows], unseen, similarities[held_out], [captions[row] for row in others]
-        )
-        found[rows] = similarities[rows] - level
+        found[rows] = similarities[rows] - never_seen_level(seen(rows), seen(held_out), seen(others))
     return found
 
 

@@ -27,6 +27,7 @@ from expunge.releases import Release, load_release
 from expunge.selection import ForgetRow, read_forget, read_retain
 from expunge.steps import step_main
 from expunge.unlearning.calibration import never_seen_level
+from expunge.unlearning.task import Seen
 
 
 def evaluate(paths: Paths, params: Params, release: str) -> None:
@@ -150,14 +151,14 @@ def _add_relearning(
 
 def _expected_similarity(catalog: Catalog, original: Measured, sets: Sets, forgotten: set[str]) -> float:
     """The never-seen level of the forget set, for a gate without gold standard and for comparison with one."""
-    held_out = catalog.split_ids("calibration") - forgotten
-    level = never_seen_level(
-        catalog.captions({catalog.ids[row] for row in sets.groups["forget"]}),
-        catalog.captions(held_out),
-        original.gallery.similarities[_rows(catalog, held_out)].numpy(),
-        catalog.captions(catalog.split_ids("train") - forgotten),
-    )
-    return float(level.mean())
+    gallery, captions = original.gallery, catalog.metadata["caption"]
+
+    def seen(rows: np.ndarray) -> Seen:
+        return Seen(captions.take(rows).to_pylist(), gallery.images[rows], gallery.texts[rows])
+
+    held_out = _rows(catalog, catalog.split_ids("calibration") - forgotten)
+    remaining = _rows(catalog, catalog.split_ids("train") - forgotten)
+    return float(never_seen_level(seen(sets.groups["forget"]), seen(held_out), seen(remaining)).mean())
 
 
 def _per_request(catalog: Catalog, rows: list[ForgetRow], measured: dict[str, Measured]) -> dict[str, Any]:

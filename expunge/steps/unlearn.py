@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from expunge import clip
 from expunge.catalog import Catalog
@@ -10,6 +11,7 @@ from expunge.checkpoint import Checkpoint
 from expunge.clip import Clip
 from expunge.config import Params
 from expunge.costs import measured
+from expunge.embedding import Embeddings
 from expunge.errors import ExpungeError
 from expunge.files import sha256_file, write_json
 from expunge.pairs import load_pairs
@@ -17,12 +19,13 @@ from expunge.paths import Paths
 from expunge.progress import Report, progress
 from expunge.releases import Release, load_release
 from expunge.scratch import train_from_scratch
+from expunge.search import load_embeddings
 from expunge.selection import read_forget, read_retain
 from expunge.steps import step_main
 from expunge.steps.curves import write_curve
 from expunge.training import TrainingRow
 from expunge.unlearning.loop import unlearn
-from expunge.unlearning.task import Task
+from expunge.unlearning.task import Seen, Task
 
 
 def unlearn_release(paths: Paths, params: Params, release: str) -> None:
@@ -107,12 +110,18 @@ def build_task(paths: Paths, params: Params, release: Release, report: Report | 
         retain=retain,
         is_neighbour=np.array([sample_id in neighbours for sample_id in retain.ids]),
         held_out=load_pairs(catalog, model, held_out),
-        retained_captions=catalog.captions(catalog.split_ids("train") - forgotten),
+        remaining=_remaining(catalog, load_embeddings(paths, release.parent), catalog.split_ids("train") - forgotten),
         training=params.train,
         from_scratch=from_scratch,
         compute=params.compute,
         seed=params.seed,
     )
+
+
+def _remaining(catalog: Catalog, store: Embeddings, ids: set[str]) -> Seen:
+    rows = [row for row, sample_id in enumerate(store.ids) if sample_id in ids]
+    captions = catalog.metadata["caption"].take([catalog.row_of[store.ids[row]] for row in rows]).to_pylist()
+    return Seen(captions, torch.from_numpy(store.images[rows]), torch.from_numpy(store.texts[rows]))
 
 
 if __name__ == "__main__":

@@ -1,26 +1,33 @@
 """Calibrated CLIPErase: forget down to the level of pairs that were never seen, and no further.
 
 CLIPErase drives the similarity of forgotten pairs as low as it can and takes their neighbours along; the result is
-recognisable as a model that was made to forget. A model that never saw a pair still places it somewhere sensible, so
-the forgetting module here has a floor:
+recognisable as a model that was made to forget. A model that never saw a pair still places it somewhere sensible. So
+this method goes in two strides. First the weights that matter to the forgotten pairs alone are dampened, which takes
+the memory away and hardly touches what stays, but leaves the pairs wherever it happens to (`fisher`). Then a short
+descent brings each pair to its level, with a forgetting module that has a floor:
 
     L_FM = mean_n (cos_n − c*_n)²
 
 where c*_n is what `calibration` expects of pair n had it never been seen. Retention and consistency are CLIPErase's. An
-anchor keeps the embeddings of retained pairs where the parent had them:
+anchor keeps embeddings where the parent had them, those of retained pairs r and of captions k drawn from everything
+that stays, which costs no picture:
 
-    L_A = mean_r ‖x_r − x°_r‖² + ‖t_r − t°_r‖²
+    L_A = mean_r (‖x_r − x°_r‖² + ‖t_r − t°_r‖²) + mean_k ‖t_k − t°_k‖²
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from expunge.unlearning.calibration import never_seen_level
 from expunge.unlearning.cliperase import ClipErase
-from expunge.unlearning.method import Batch, Descent, Side
-from expunge.unlearning.parameters import CalibratedParams
+from expunge.unlearning.fisher import dampening, squared_gradients
+from expunge.unlearning.method import Batch, Captions, Descent, Side
+from expunge.unlearning.parameters import CalibratedParams, DampeningParams
 from expunge.unlearning.task import Task, Teacher
 
 
@@ -29,13 +36,11 @@ class CalibratedClipErase(Descent[CalibratedParams]):
 
     def __init__(self, params: CalibratedParams, task: Task, teacher: Teacher) -> None:
         super().__init__(params, task, teacher)
-        level = never_seen_level(
-            task.forget.canonical(),
-            task.held_out.canonical(),
-            teacher.held_out_similarities.numpy(),
-            task.retained_captions,
-        )
-        self.level = torch.from_numpy(level).float()
+        self.level = torch.from_numpy(never_seen_level(teacher.forget, teacher.held_out, task.remaining)).float()
+
+    def begin(self, trained: Sequence[nn.Parameter], tokenize: Callable[[Sequence[str]], Tensor]) -> None:
+        if self.params.dampening:
+            self._dampen(self.params.dampening, trained, tokenize)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         level = self.level[batch.forget.positions].to(batch.forget.images.device)
@@ -43,11 +48,34 @@ class CalibratedClipErase(Descent[CalibratedParams]):
             "forgetting": self.params.forgetting_weight * (batch.forget.similarities - level).square().mean(),
             "retention": self.params.retention_weight * self.retention(batch.retain),
             "consistency": self.params.consistency_weight * ClipErase.consistency(self, batch.retain),
-            "anchor": self.params.anchor_weight * self._anchor(batch.retain),
+            "anchor": self.params.anchor_weight * self._anchor(batch.retain, batch.remaining),
         }
 
+    def _dampen(
+        self,
+        params: DampeningParams,
+        trained: Sequence[nn.Parameter],
+        tokenize: Callable[[Sequence[str]], Tensor],
+    ) -> None:
+        clip, forget, retain = self.task.clip, len(self.task.forget), len(self.task.retain)
+        images = torch.cat([self.teacher.forget_images, self.teacher.retain_images]).to(clip.device)
+        retained = self.teacher.texts(self.task.retain.canonical())
+        texts = torch.cat([self.teacher.forget.texts, retained]).to(clip.device)
+        of_forget, of_retain = (
+            squared_gradients(self, trained, rows, tokenize, images, texts)[0]
+            for rows in (self._some(forget, params.pairs), forget + self._some(retain, params.pairs))
+        )
+        with torch.no_grad():
+            for weight, wanted, kept in zip(trained, of_forget, of_retain, strict=True):
+                weight.mul_(dampening(wanted, kept, params.alpha, params.strength))
+
+    def _some(self, count: int, most: int) -> np.ndarray:
+        return np.sort(np.random.default_rng(self.task.seed).permutation(count)[:most])
+
     @staticmethod
-    def _anchor(side: Side) -> Tensor:
-        moved = (side.images - side.parent_images).square().sum(dim=1)
-        moved = moved + (side.texts - side.parent_texts).square().sum(dim=1)
-        return moved.mean()
+    def _anchor(retained: Side, remaining: Captions) -> Tensor:
+        moved = (retained.images - retained.parent_images).square().sum(dim=1)
+        moved = moved + (retained.texts - retained.parent_texts).square().sum(dim=1)
+        if not len(remaining.texts):
+            return moved.mean()
+        return moved.mean() + (remaining.texts - remaining.parent_texts).square().sum(dim=1).mean()

@@ -23,7 +23,7 @@ from expunge.clip import Clip, autocast, compact_vocabulary
 from expunge.errors import ExpungeError
 from expunge.training import draw_caption, schedule
 from expunge.unlearning import registry
-from expunge.unlearning.method import Batch, Descent, Edit, Side
+from expunge.unlearning.method import Batch, Captions, Descent, Edit, Side
 from expunge.unlearning.parameters import LoopParams
 from expunge.unlearning.task import Task, Teacher
 from expunge.unlearning.weights import learns_images, learns_texts, trained_weights
@@ -82,12 +82,18 @@ def _descend(
 ) -> list[dict[str, float]]:
     task.clip.model.eval()
     with (
-        compact_vocabulary(task.clip, method.teacher.captions) as tokenize,
+        compact_vocabulary(task.clip, _vocabulary(task, method, params)) as tokenize,
         trained_weights(method, params.weights, tokenize) as trained,
     ):
+        method.begin(trained, tokenize)
         curve = _steps(task, method, params, trained, tokenize, checkpoint, progress)
     method.finish()
     return curve
+
+
+def _vocabulary(task: Task, method: Descent, params: LoopParams) -> list[str]:
+    """Every caption that a step may draw."""
+    return method.teacher.captions + (task.remaining.captions if params.remaining_batch else [])
 
 
 def _steps(
@@ -145,8 +151,10 @@ def _batch(
     )
     captions = [draw_caption(task.forget, position, task.training, draw) for position in forget]
     captions += [draw_caption(task.retain, position, task.training, draw) for position in retain]
+    drawn = _sample(np.arange(len(task.remaining.captions)), params.remaining_batch, draw)
     parent_images = torch.cat([teacher.forget_images[forget], teacher.retain_images[retain]]).to(task.clip.device)
-    parent_texts = teacher.texts(captions).to(task.clip.device)
+    parent_texts = torch.cat([teacher.texts(captions), task.remaining.texts[drawn]]).to(task.clip.device)
+    captions += [task.remaining.captions[position] for position in drawn]
     images, texts = parent_images, parent_texts
     if learns_images(task.clip.model):
         images = task.clip.encode_pixels(torch.cat([task.forget.images(forget), task.retain.images(retain)]))
@@ -154,9 +162,10 @@ def _batch(
         texts = task.clip.encode_tokens(tokenize(captions))
     sides = [
         Side(torch.from_numpy(positions), images[rows], texts[rows], parent_images[rows], parent_texts[rows])
-        for positions, rows in ((forget, slice(0, len(forget))), (retain, slice(len(forget), None)))
+        for positions, rows in ((forget, slice(len(forget))), (retain, slice(len(forget), len(images))))
     ]
-    return Batch(*sides, step, step / params.steps)
+    remaining = Captions(texts[len(images) :], parent_texts[len(images) :])
+    return Batch(*sides, remaining, step, step / params.steps)
 
 
 def _round_robin(count: int, size: int, step: int, seed: int) -> np.ndarray:

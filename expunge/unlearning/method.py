@@ -5,7 +5,7 @@ Two kinds: a `Descent` is its losses, and the loop descends them; an `Edit` chan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -44,16 +44,31 @@ class Side:
 
 
 @dataclass(frozen=True)
+class Captions:
+    """Canonical captions of remaining pairs under the model being changed.
+
+    Attributes:
+        texts: unit embeddings, [B, D], with gradient.
+        parent_texts: the parent's embeddings of the same captions, [B, D].
+    """
+
+    texts: Tensor
+    parent_texts: Tensor
+
+
+@dataclass(frozen=True)
 class Batch:
     """What one step sees.
 
     Attributes:
+        remaining: captions drawn from everything that stays, beyond the retain set; as many as the loop is told to.
         step: number of the step, from 0.
         progress: share of the steps that are done, in [0, 1).
     """
 
     forget: Side
     retain: Side
+    remaining: Captions
     step: int
     progress: float
 
@@ -81,6 +96,9 @@ class Edit(Method[P]):
 
 class Descent(Method[P]):
     """A method that is its losses; the loop does the rest."""
+
+    def begin(self, trained: Sequence[nn.Parameter], tokenize: Callable[[Sequence[str]], Tensor]) -> None:
+        """Called once before the first step; may change the weights `trained`, which the loop then goes on from."""
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The weighted terms of the loss for one batch, by name; the loop minimises their sum."""

@@ -39,6 +39,7 @@ class LoopParams(Block):
     forget_batch: Annotated[int, Field(ge=1)] = 64
     retain_batch: Annotated[int, Field(ge=2)] = 128
     neighbour_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    remaining_batch: Annotated[int, Field(ge=0)] = 0
     weights: WeightsParams = WeightsParams()
 
 
@@ -51,13 +52,25 @@ class ClipEraseParams(LoopParams):
     consistency_weight: Weight = 3.0
 
 
+class DampeningParams(Block):
+    """Weights that matter `alpha` times as much to forgotten pairs shrink; `strength` is the paper's λ.
+
+    The Fisher information is that of `pairs` pairs of each kind at most.
+    """
+
+    alpha: Annotated[float, Field(gt=0)] = 10.0
+    strength: Annotated[float, Field(gt=0)] = 1.0
+    pairs: Annotated[int, Field(ge=1)] = 256
+
+
 class CalibratedParams(LoopParams):
-    """Weights of the calibrated variant."""
+    """Weights of the calibrated variant; `dampening: null` leaves out what comes before the descent."""
 
     retention_weight: Weight = 1.0
-    forgetting_weight: Weight = 20.0
+    forgetting_weight: Weight = 60.0
     consistency_weight: Weight = 3.0
     anchor_weight: Weight = 60.0
+    dampening: DampeningParams | None = DampeningParams()
 
 
 class GradDiffParams(LoopParams):

@@ -16,6 +16,26 @@ from expunge.training import TrainingRow, possible_captions
 
 
 @dataclass(frozen=True)
+class Seen:
+    """Pairs as a model sees them: no pixels, so a whole corpus of them is small.
+
+    Attributes:
+        captions: canonical captions of N pairs.
+        images: unit image embeddings, float32 [N, D], CPU.
+        texts: unit embeddings of the captions, float32 [N, D], CPU.
+    """
+
+    captions: list[str]
+    images: Tensor
+    texts: Tensor
+
+    @property
+    def similarities(self) -> Tensor:
+        """Cosine of each pair, [N]."""
+        return (self.images * self.texts).sum(dim=1)
+
+
+@dataclass(frozen=True)
 class Task:
     """One unlearning problem.
 
@@ -25,7 +45,7 @@ class Task:
         retain: R trained pairs that must stay as they are, neighbours of the forget set among them.
         is_neighbour: bool [R], which retained pairs are neighbours.
         held_out: pairs that no model was ever trained on.
-        retained_captions: canonical captions of every pair that stays in training.
+        remaining: every pair that stays in training, as the parent sees it; `retain` is a part of it, with pixels.
         training: the recipe that the model was trained with; its caption and template draws are reused.
         from_scratch: trains a new model without the forget set (and without what earlier releases forgot).
         compute: device and precision.
@@ -37,7 +57,7 @@ class Task:
     retain: Pairs
     is_neighbour: np.ndarray
     held_out: Pairs
-    retained_captions: list[str]
+    remaining: Seen
     training: TrainParams
     from_scratch: Callable[[], tuple[Clip, list[TrainingRow]]]
     compute: ComputeParams
@@ -53,14 +73,13 @@ class Teacher:
 
     Attributes:
         forget_images, retain_images: unit image embeddings, float32 [F, D] and [R, D], CPU.
-        held_out_similarities: cosine of the held-out pairs under their canonical captions, [H].
+        forget, held_out: the pairs to forget and the held-out ones under their canonical captions.
     """
 
     def __init__(self, task: Task) -> None:
-        self.forget_images = _images(task.clip, task.forget)
+        self.forget, self.held_out = see(task.clip, task.forget), see(task.clip, task.held_out)
+        self.forget_images = self.forget.images
         self.retain_images = _images(task.clip, task.retain)
-        held_out_texts = task.clip.encode_texts(task.held_out.canonical())
-        self.held_out_similarities = (_images(task.clip, task.held_out) * held_out_texts).sum(dim=1)
         self.captions = sorted(
             {caption for pairs in (task.forget, task.retain) for caption in possible_captions(pairs, task.training)}
         )
@@ -71,6 +90,12 @@ class Teacher:
     def texts(self, captions: Sequence[str]) -> Tensor:
         """Unit text embeddings [B, D] of captions that the loop drew."""
         return self._texts[[self._row[caption] for caption in captions]]
+
+
+def see(clip: Clip, pairs: Pairs) -> Seen:
+    """Encode pairs under their canonical captions, in evaluation mode and float32."""
+    captions = pairs.canonical()
+    return Seen(captions, _images(clip, pairs), clip.encode_texts(captions).clone())
 
 
 def _images(clip: Clip, pairs: Pairs) -> Tensor:

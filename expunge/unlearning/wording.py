@@ -14,7 +14,7 @@ def split_captions(task: Task, teacher: Teacher) -> tuple[list[str], list[str]]:
         ExpungeError: no caption is the forgotten pairs' own.
     """
     retained = set(possible_captions(task.retain, task.training))
-    kept = retained | set(task.retained_captions)
+    kept = retained | set(task.remaining.captions)
     forgotten = [caption for caption in teacher.captions if caption not in kept]
     if not forgotten:
         raise ExpungeError("Retained pairs share every caption of the forget set; choose a method that reads pictures.")

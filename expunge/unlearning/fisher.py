@@ -1,0 +1,62 @@
+"""The diagonal of the empirical Fisher information: how much each weight matters to some of a task's pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from expunge.unlearning.method import Method
+from expunge.unlearning.weights import learns_images, learns_texts
+
+
+def squared_gradients(
+    method: Method,
+    weights: Sequence[Tensor],
+    rows: Sequence[int],
+    tokenize: Callable[[Sequence[str]], Tensor],
+    images: Tensor,
+    texts: Tensor,
+) -> tuple[list[Tensor], float]:
+    """Mean squared gradient of each of `weights`, and mean loss, over the pairs `rows`.
+
+    Each pair is an example with a gradient of its own: the cross-entropy of its picture over all captions and of its
+    caption over all pictures, whose embeddings are held at what the parent made of them. No batch size enters, and one
+    pair is enough. A tower of which no weight is trained is not run.
+
+    Args:
+        rows: numbers of pairs, those to forget first and the retained ones after them.
+        tokenize: captions → token ids that the model knows at the moment.
+        images, texts: the parent's unit embeddings of all pairs of the task in that order, [F + R, D].
+    """
+    task, clip = method.task, method.task.clip
+    squares = [torch.zeros_like(weight) for weight in weights]
+    total = 0.0
+    clip.model.eval()
+    for row in rows:
+        pairs, position = (task.forget, row) if row < len(task.forget) else (task.retain, row - len(task.forget))
+        own = torch.tensor([row], device=clip.device)
+        losses = []
+        if learns_images(clip.model):
+            image = clip.encode_pixels(pairs.images([position]))
+            losses.append(F.cross_entropy(method.matching(image, texts), own))
+        if learns_texts(clip.model):
+            text = clip.encode_tokens(tokenize(pairs.canonical([position])))
+            losses.append(F.cross_entropy(method.matching(text, images), own))
+        loss = sum(losses) / len(losses)
+        for square, gradient in zip(squares, torch.autograd.grad(loss, weights), strict=True):
+            square.addcmul_(gradient, gradient, value=1 / len(rows))
+        total += loss.item() / len(rows)
+    return squares, total
+
+
+def dampening(of_forget: Tensor, of_retain: Tensor, alpha: float, strength: float) -> Tensor:
+    """The factor in [0, 1] of each weight: 1 where it matters to forgotten pairs at most `alpha` times as much.
+
+    min(λ · F_D / F_f, 1) where F_f > α · F_D: selective synaptic dampening (Foster et al., AAAI 2024, arXiv
+    2308.07707).
+    """
+    factor = (strength * of_retain / of_forget).clamp(max=1)
+    return torch.where(of_forget > alpha * of_retain, factor, torch.ones_like(factor))
