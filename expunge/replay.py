@@ -59,6 +59,7 @@ def _link(paths: Paths, again: Paths, name: str, parent: str) -> None:
     """Lay links to what the step reads where it looks for it."""
     pairs = [(paths.catalog, again.catalog), (paths.release(name).sets, again.release(name).sets)]
     pairs += [(paths.release(parent).model, again.release(parent).model), (paths.live.parent, again.live.parent)]
+    pairs.append((paths.release(parent).embeddings, again.release(parent).embeddings))
     for real, link in pairs:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(real.resolve(), target_is_directory=True)
