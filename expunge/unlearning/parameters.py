@@ -60,7 +60,7 @@ class DampeningParams(Block):
 
     alpha: Annotated[float, Field(gt=0)] = 10.0
     strength: Annotated[float, Field(gt=0)] = 1.0
-    pairs: Annotated[int, Field(ge=1)] = 256
+    pairs: Annotated[int, Field(ge=1)] = 1024
 
 
 class CalibratedParams(LoopParams):
