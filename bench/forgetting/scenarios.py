@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from expunge.catalog import Catalog
+from expunge.files import read_json
 
 Rows = list[dict]
+HARD_SETS = Path(__file__).with_name("hard_sets.json")
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,11 @@ def _random(count: int, seed: int) -> Callable[[Rows], set[str]]:
     return draw
 
 
+def _listed(name: str) -> Callable[[Rows], set[str]]:
+    """Pictures that `bench.forgetting.hard` chose."""
+    return lambda rows: {row["sample_id"] for row in rows} & set(read_json(HARD_SETS)[name])
+
+
 def _facts(rows: Rows) -> set[str]:
     """Two of the four facts of each of the first ten made-up persons."""
     return {row["sample_id"] for row in rows if _is_injected(row) and row["variant"] == "forget"}
@@ -93,4 +101,12 @@ VALIDATION = (
     Scenario("valid_hair", "Every picture with hair in its name, across three classes.", (_word("hair"),)),
     Scenario("valid_baby", "Every picture with a baby in its name, across six classes.", (_word("baby"),)),
 )
-SCENARIOS = {scenario.name: scenario for scenario in (*REPORTED, *VALIDATION)}
+HARD = (
+    Scenario(
+        "worst_case", "50 pictures whose loss would stay lowest after a step of unlearning.", (_listed("worst_case"),)
+    ),
+    Scenario("memorised", "50 pictures that were learnt by heart rather than from others.", (_listed("memorised"),)),
+    Scenario("entangled", "50 pictures, each with its nearest neighbour left in place.", (_listed("entangled"),)),
+    Scenario("shortcut", "50 pictures that share nothing but their dominant colour.", (_listed("shortcut"),)),
+)
+SCENARIOS = {scenario.name: scenario for scenario in (*REPORTED, *VALIDATION, *HARD)}

@@ -13,7 +13,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from bench.forgetting.run import GOLD, GROUPS, ORIGINAL, RECALL, RESULTS, SIMILARITY, distance
-from bench.forgetting.scenarios import REPORTED, SCENARIOS, VALIDATION, Scenario
+from bench.forgetting.scenarios import HARD, REPORTED, SCENARIOS, VALIDATION, Scenario
 from expunge.config import load_params
 from expunge.evaluation.gate import judge
 from expunge.files import atomic_path, read_json
@@ -68,6 +68,8 @@ def main() -> None:
         _seeds(found),
         "## Each scenario\n",
         *(_scenario(scenario.name, found) for scenario in REPORTED),
+        "## Hard forget sets\n\nChosen by `python -m bench.forgetting.hard`; not part of the means above.\n",
+        *(_scenario(scenario.name, results(HARD)) for scenario in HARD),
         "## What hyper-parameters were chosen on\n",
         *(_scenario(scenario.name, results(VALIDATION)) for scenario in VALIDATION),
         _examinations(),
