@@ -25,7 +25,7 @@ from expunge.unlearning.null_space import leading_directions, retain_aware
 from expunge.unlearning.parameters import GsLoraParams, WeightsParams
 from expunge.unlearning.projections import final_projection, transform_output, without_projection
 from expunge.unlearning.slug import Layer, pareto
-from expunge.unlearning.task import Task, Teacher, see
+from expunge.unlearning.task import Task, see
 from expunge.unlearning.weights import _names
 from expunge.unlearning.wording import split_captions
 from models import TINY, tiny_clip
@@ -236,7 +236,7 @@ def test_the_plain_projection_leaves_images_nothing_in_common_with_forgotten_tex
     corpus: Catalog, parent: Clip, recipe: TrainParams
 ) -> None:
     task = make_task(corpus, parent, recipe)
-    texts = parent.encode_texts(split_captions(task, Teacher(task))[0])
+    texts = parent.encode_texts(split_captions(task)[0])
     unlearn(task, "null_space", METHODS["null_space"])
     images = task.clip.encode_images(task.retain.images(range(len(task.retain))))
     assert (images @ texts.T).abs().max() < 1e-4
@@ -268,7 +268,7 @@ def test_text_projection_brings_forgotten_texts_to_the_empty_one_and_keeps_the_i
     corpus: Catalog, parent: Clip, recipe: TrainParams
 ) -> None:
     task = make_task(corpus, parent, recipe)
-    forgotten, _ = split_captions(task, Teacher(task))
+    forgotten, _ = split_captions(task)
     empty = parent.encode_texts([""])
     unlearn(task, "text_projection", METHODS["text_projection"])
     gain = (task.clip.encode_texts(forgotten) - parent.encode_texts(forgotten)) @ empty.T
@@ -290,10 +290,9 @@ def test_slug_changes_one_layer_on_the_pareto_front(corpus: Catalog, parent: Cli
 
 def test_texts_that_retained_pairs_share_are_not_forgotten(corpus: Catalog, parent: Clip, recipe: TrainParams) -> None:
     task = make_task(corpus, parent, recipe)
-    teacher = Teacher(task)
-    forgotten, retained = split_captions(task, teacher)
+    forgotten, retained = split_captions(task)
     assert set(task.forget.canonical()) <= set(forgotten)
     assert not set(forgotten) & set(retained)
-    task.remaining.captions.extend(teacher.captions)
+    task.remaining.captions.extend(forgotten)
     with pytest.raises(ExpungeError, match="share every caption"):
-        split_captions(task, teacher)
+        split_captions(task)

@@ -81,6 +81,7 @@ def _descend(
     progress: Callable[[int, int, float], None] | None,
 ) -> list[dict[str, float]]:
     task.clip.model.eval()
+    method.teacher.answer_all()
     with (
         compact_vocabulary(task.clip, _vocabulary(task, method, params)) as tokenize,
         trained_weights(method, params.weights, tokenize) as trained,

@@ -1,6 +1,7 @@
 """Projection onto the null space of the forgotten texts, in closed form, without training.
 
-With T_f and T_r the unit text embeddings (rows) of forgotten and retained captions, Pᵀ follows the image tower's last
+With T_f and T_r the unit text embeddings (rows) of forgotten captions, in all templates, and of everything that stays,
+as the parent's store holds them, Pᵀ follows the image tower's last
 linear map:
 
     μ = 0:  P = I − α U Uᵀ,  U an orthonormal basis of the span of T_f
@@ -30,9 +31,8 @@ class NullSpace(Edit[NullSpaceParams]):
     """One matrix product with the image projection."""
 
     def apply(self) -> list[dict[str, float]]:
-        forgotten, retained = (
-            self.teacher.texts(captions).double() for captions in split_captions(self.task, self.teacher)
-        )
+        forgotten = self.task.clip.encode_texts(split_captions(self.task)[0]).double()
+        retained = self.task.remaining.texts.double()
         identity = torch.eye(self.task.clip.embed_dim, dtype=torch.float64)
         if self.params.retain_weight:
             kept = retain_aware(forgotten, retained, self.params.retain_weight, self.params.ridge)

@@ -58,7 +58,7 @@ class DampeningParams(Block):
     The Fisher information is that of `pairs` pairs of each kind at most.
     """
 
-    alpha: Annotated[float, Field(gt=0)] = 10.0
+    alpha: Annotated[float, Field(gt=0)] = 30.0
     strength: Annotated[float, Field(gt=0)] = 1.0
     pairs: Annotated[int, Field(ge=1)] = 1024
 

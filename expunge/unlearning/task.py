@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -65,31 +66,59 @@ class Task:
 
 
 class Teacher:
-    """What the parent's model made of the task's pairs, computed before a method changes it.
+    """What the parent's model made of the task's pairs, each part computed when it is first asked for.
 
     Encoding a pair once costs a third of a training step on it, and no copy of the weights has to be kept, so a step
     of any method costs what a training step costs. Captions are encoded in every template that the loop may draw: what
-    is guarded in one wording only is lost in the others.
+    is guarded in one wording only is lost in the others. Ask before the model is changed; the loop asks for everything.
 
     Attributes:
-        forget_images, retain_images: unit image embeddings, float32 [F, D] and [R, D], CPU.
-        forget, held_out: the pairs to forget and the held-out ones under their canonical captions.
+        task: the problem, with the parent's model in it.
     """
 
     def __init__(self, task: Task) -> None:
-        self.forget, self.held_out = see(task.clip, task.forget), see(task.clip, task.held_out)
-        self.forget_images = self.forget.images
-        self.retain_images = _images(task.clip, task.retain)
-        self.captions = sorted(
-            {caption for pairs in (task.forget, task.retain) for caption in possible_captions(pairs, task.training)}
-        )
-        # `clone` takes the tensor out of inference mode, so that it can stand in a loss.
-        self._texts = task.clip.encode_texts(self.captions).clone()
-        self._row = {caption: row for row, caption in enumerate(self.captions)}
+        self.task = task
+
+    @cached_property
+    def forget(self) -> Seen:
+        """The pairs to forget under their canonical captions."""
+        return see(self.task.clip, self.task.forget)
+
+    @cached_property
+    def held_out(self) -> Seen:
+        """The held-out pairs under their canonical captions."""
+        return see(self.task.clip, self.task.held_out)
+
+    @cached_property
+    def retain_images(self) -> Tensor:
+        """Unit image embeddings of the retained pairs, float32 [R, D], CPU."""
+        return _images(self.task.clip, self.task.retain)
+
+    @cached_property
+    def captions(self) -> list[str]:
+        """Every caption that the loop may draw for a pair to forget or a retained one, sorted."""
+        pairs = (self.task.forget, self.task.retain)
+        return sorted({caption for part in pairs for caption in possible_captions(part, self.task.training)})
+
+    @property
+    def forget_images(self) -> Tensor:
+        """Unit image embeddings of the pairs to forget, float32 [F, D], CPU."""
+        return self.forget.images
 
     def texts(self, captions: Sequence[str]) -> Tensor:
         """Unit text embeddings [B, D] of captions that the loop drew."""
-        return self._texts[[self._row[caption] for caption in captions]]
+        rows, texts = self._texts
+        return texts[[rows[caption] for caption in captions]]
+
+    def answer_all(self) -> None:
+        """Compute every part now."""
+        _ = self.forget, self.held_out, self.retain_images, self._texts
+
+    @cached_property
+    def _texts(self) -> tuple[dict[str, int], Tensor]:
+        # `clone` takes the tensor out of inference mode, so that it can stand in a loss.
+        texts = self.task.clip.encode_texts(self.captions).clone()
+        return {caption: row for row, caption in enumerate(self.captions)}, texts
 
 
 def see(clip: Clip, pairs: Pairs) -> Seen:

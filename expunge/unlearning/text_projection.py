@@ -26,7 +26,7 @@ class TextProjection(Edit[TextProjectionParams]):
     def apply(self) -> list[dict[str, float]]:
         _, projection = final_projection(self.task.clip.model, "text")
         matrix = projection.weight.T if isinstance(projection, nn.Linear) else projection
-        forgotten, retained = (self._features(texts) for texts in split_captions(self.task, self.teacher))
+        forgotten, retained = (self._features(texts) for texts in split_captions(self.task))
         update, curve = self._optimise(forgotten, retained, self._features([""]), matrix.detach())
         with torch.no_grad():
             matrix += update
