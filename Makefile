@@ -7,6 +7,8 @@ STAMP   := $(VENV)/.installed
 HOST    := 127.0.0.1
 UI_PORT ?= 5000
 PREFECT_PORT ?= 4200
+LEADING := cliperase_calibrated ssd npo cliperase
+OTHERS  := worst_case memorised entangled shortcut valid_class valid_random valid_mammals valid_person valid_hair valid_baby
 
 export PATH := $(BIN):$(PATH)
 export DO_NOT_TRACK := true
@@ -52,8 +54,9 @@ bench: $(STAMP)
 	python -m bench.pipeline
 
 bench-forgetting: $(STAMP)
-	python -m bench.forgetting.models --seeds 0
 	python -m bench.forgetting.run --seeds 0
+	python -m bench.forgetting.run --seeds 1 2 --methods $(LEADING)
+	python -m bench.forgetting.run --seeds 0 --methods cliperase_calibrated ssd --scenarios $(OTHERS)
 	python -m bench.forgetting.run --seeds 0 --examine --methods cliperase_calibrated cliperase
 	python -m bench.forgetting.write
 
