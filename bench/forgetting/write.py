@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from matplotlib.figure import Figure
 from bench.forgetting.run import GOLD, GROUPS, ORIGINAL, RECALL, RESULTS, SIMILARITY, distance
 from bench.forgetting.scenarios import HARD, REPORTED, SCENARIOS, VALIDATION, Scenario
 from expunge.config import load_params
-from expunge.evaluation.gate import judge
 from expunge.files import atomic_path, read_json
 
 PAGE = Path("docs/benchmark.md")
@@ -30,6 +28,8 @@ COLUMNS = {
     "test R@1": "test_recall",
     "MIA AUC": "mia_auc",
 }
+SHARED = {name: key for name, key in COLUMNS.items() if not key.startswith(("neighbours", "retain"))}
+"""Figures of pictures that are the same for every seed."""
 VERDICTS = ("effective", "ineffective", "over-generalised", "catastrophic")
 
 
@@ -63,9 +63,9 @@ def main() -> None:
         _head(found),
         _scenarios(),
         "## All methods, mean distance to the gold standard\n",
-        _means(in_turn, _gate(found)),
+        _means(in_turn),
         f"![Forgetting against retention]({FIGURE.relative_to('docs')})\n",
-        _seeds(found),
+        _seeds(found, in_turn),
         "## Each scenario\n",
         *(_scenario(scenario.name, found) for scenario in REPORTED),
         "## Hard forget sets\n\nChosen by `python -m bench.forgetting.hard`; not part of the means above.\n",
@@ -94,10 +94,9 @@ Every figure is compared with the *gold standard*, the model retrained from scra
 and seed. All ranks are against the whole catalog. `neighbours` (200) and `retain` (512) are what a method is shown to
 guard, with pictures; `unguarded` are all other trained pairs, of which a method may read the captions and the parent's
 cached embeddings (the default does); `test` was never trained on. *Average gap*: mean distance in R@1 on forget, retain
-and test and in membership AUC, in percentage points. The diagnosis is strict: the gate of params.yaml with nothing put
-down to chance. `passed` counts the runs that the gate lets through as it stands, where a shortfall of forgotten
-similarity within two standard errors is chance. In the scenario `sequence` a name that ends in `_joint` has forgotten
-all five sets in one release.
+and test and in membership AUC, in percentage points. The diagnosis is that of the gate in params.yaml, with nothing put
+down to chance. In the scenario `sequence` a name that ends in `_joint` has forgotten all five sets in one release;
+where they were forgotten in turn, the cost is compared with five retrainings.
 
 One row again: `python -m bench.forgetting.run --seeds SEED --scenarios SCENARIO --methods METHOD`, after the file
 `bench/results/forgetting/SCENARIO/METHOD-SEED.json` was deleted. Hyper-parameters are those of params.yaml; each
@@ -110,7 +109,7 @@ def _scenarios() -> str:
     return "## Scenarios\n\n" + _table(["scenario", "what is to be forgotten"], rows)
 
 
-def _means(runs: Sequence[Result], passes: Callable[[Result], bool]) -> str:
+def _means(runs: Sequence[Result]) -> str:
     """One row a method; a method that lacks a scenario says how many it has."""
     by_method = _grouped(runs, lambda result: result.method)
     order = sorted(by_method, key=lambda name: (-len(_covered(by_method[name])), _mean(by_method[name], "average_gap")))
@@ -123,25 +122,12 @@ def _means(runs: Sequence[Result], passes: Callable[[Result], bool]) -> str:
         figures = [f"{_mean(chosen, key):.3f}" for key in COLUMNS.values()]
         covered, seeds = _covered(chosen), {result.seed for result in chosen}
         gap = f"**{_mean(chosen, 'average_gap'):.1f}**"
-        passed = f"{sum(map(passes, chosen))} of {len(chosen)}"
-        rows.append([f"`{name}`", f"{len(covered)} × {len(seeds)}", gap, *figures, f"{cheaper:.0f}×", counts, passed])
-    head = ["method", "scenarios × seeds", "average gap", *COLUMNS, "cheaper than retraining", "diagnoses", "passed"]
+        rows.append([f"`{name}`", f"{len(covered)} × {len(seeds)}", gap, *figures, f"{cheaper:.0f}×", counts])
+    head = ["method", "scenarios × seeds", "average gap", *COLUMNS, "cheaper than retraining", "diagnoses"]
     return _table(head, rows)
 
 
-def _gate(found: Sequence[Result]) -> Callable[[Result], bool]:
-    """Whether the gate of params.yaml lets a run through."""
-    metrics = {(result.scenario, result.method, result.seed): result.content["metrics"] for result in found}
-    params = load_params().gate
-
-    def passes(result: Result) -> bool:
-        original, gold = (metrics[result.scenario, name, result.seed] for name in (ORIGINAL, GOLD))
-        return judge(params, original, result.content["metrics"], gold, math.nan)["gate"]["passed"]
-
-    return passes
-
-
-def _seeds(found: Sequence[Result]) -> str:
+def _seeds(found: Sequence[Result], runs: Sequence[Result]) -> str:
     """How far two gold standards of different seeds are from one another: no method can be expected to come closer."""
     golds = _grouped([result for result in found if result.method == GOLD], lambda result: result.scenario)
     pairs = [
@@ -152,10 +138,38 @@ def _seeds(found: Sequence[Result]) -> str:
     ]
     if not pairs:
         return ""
-    figures = [f"{fmean(pair[key] for pair in pairs):.3f}" for key in COLUMNS.values()]
-    gap = f"{fmean(pair['average_gap'] for pair in pairs):.1f}"
-    return "## The floor: two retrainings with different seeds\n\n" + _table(
-        ["pairs", "average gap", *COLUMNS], [[str(len(pairs)), gap, *figures]]
+    by_method = _grouped(runs, lambda result: result.method)
+    most = max(len(chosen) for chosen in by_method.values())
+    rows = {f"two retrainings, {len(pairs)} pairs": pairs}
+    rows |= {
+        f"`{name}`, {most} runs": [result.content["distance"] for result in chosen]
+        for name, chosen in by_method.items()
+        if len(chosen) == most
+    }
+    table = []
+    for name, distances in rows.items():
+        means = {key: fmean(each[key] for each in distances) for key in SHARED.values()}
+        gap = 100 * fmean(means[key] for key in SHARED.values() if key != "forget_similarity")
+        inside = f"{sum(map(_forgotten, distances))} of {len(distances)}"
+        table.append([name, gap, [*(f"{mean:.3f}" for mean in means.values()), inside]])
+    table = [[name, f"{gap:.1f}", *figures] for name, gap, figures in sorted(table, key=lambda row: row[1])]
+    return f"""## The floor: two retrainings with different seeds
+
+What two gold standards of one scenario differ by, against what a method differs from the gold standard of its own seed.
+Neighbours and retain set are other pictures for each seed, so they are left out here, and the average is over the four
+other figures in R@1 and AUC. The last column counts where all that is forgotten (R@1, cosine, AUC) lies within the
+limits of the gate.
+
+{_table(["compared", "average gap", *SHARED, "forgotten alike"], table)}"""
+
+
+def _forgotten(distances: dict[str, float]) -> bool:
+    """Whether two models differ on the forget set by no more than the gate allows, in either direction."""
+    gate = load_params().gate
+    return (
+        distances["forget_recall"] <= gate.max_excess_forget_recall
+        and distances["forget_similarity"] <= gate.max_gap_forget_similarity
+        and distances["mia_auc"] <= gate.max_gap_mia_auc
     )
 
 
@@ -247,7 +261,9 @@ def _mean(chosen: Sequence[Result], key: str) -> float:
 
 
 def _times_cheaper(result: Result) -> float:
-    return result.content["cost"]["retrain_seconds"] / result.content["cost"]["unlearn_seconds"]
+    """Against a retraining for each release; only a joint run needs no more than one."""
+    releases = 1 if result.method.endswith("_joint") else len(SCENARIOS[result.scenario].releases)
+    return releases * result.content["cost"]["retrain_seconds"] / result.content["cost"]["unlearn_seconds"]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
