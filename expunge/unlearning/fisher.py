@@ -34,15 +34,16 @@ def squared_gradients(
     task, clip = method.task, method.task.clip
     squares = [torch.zeros_like(weight) for weight in weights]
     total = 0.0
+    runs_images, runs_texts = learns_images(clip.model), learns_texts(clip.model)
     clip.model.eval()
     for row in rows:
         pairs, position = (task.forget, row) if row < len(task.forget) else (task.retain, row - len(task.forget))
         own = torch.tensor([row], device=clip.device)
         losses = []
-        if learns_images(clip.model):
+        if runs_images:
             image = clip.encode_pixels(pairs.images([position]))
             losses.append(F.cross_entropy(method.matching(image, texts), own))
-        if learns_texts(clip.model):
+        if runs_texts:
             text = clip.encode_tokens(tokenize(pairs.canonical([position])))
             losses.append(F.cross_entropy(method.matching(text, images), own))
         loss = sum(losses) / len(losses)
