@@ -52,14 +52,17 @@ class ClipEraseParams(LoopParams):
     consistency_weight: Weight = 3.0
 
 
-class DampeningParams(Block):
-    """Weights that matter `alpha` times as much to forgotten pairs shrink; `strength` is the paper's λ.
+class SsdParams(Block):
+    """Weights that matter `alpha` times as much to forgotten pairs shrink; `strength` is the paper's λ."""
 
-    The Fisher information is that of `pairs` pairs of each kind at most.
-    """
+    alpha: Annotated[float, Field(gt=0)] = 10.0
+    strength: Annotated[float, Field(gt=0)] = 1.0
+
+
+class DampeningParams(SsdParams):
+    """Ahead of a descent; the Fisher information is that of `pairs` pairs of each kind at most."""
 
     alpha: Annotated[float, Field(gt=0)] = 30.0
-    strength: Annotated[float, Field(gt=0)] = 1.0
     pairs: Annotated[int, Field(ge=1)] = 1024
 
 
@@ -184,13 +187,6 @@ class NpoParams(LoopParams):
     beta: Annotated[float, Field(gt=0)] = 1.0
     retain_weight: Weight = 1.0
     forget_weight: Weight = 1.0
-
-
-class SsdParams(Block):
-    """Weights that matter `alpha` times as much to forgotten pairs shrink; `strength` is the paper's λ."""
-
-    alpha: Annotated[float, Field(gt=0)] = 10.0
-    strength: Annotated[float, Field(gt=0)] = 1.0
 
 
 class L1SparseParams(LoopParams):
