@@ -8,7 +8,8 @@ HOST    := 127.0.0.1
 UI_PORT ?= 5000
 PREFECT_PORT ?= 4200
 LEADING := cliperase_calibrated ssd npo cliperase
-OTHERS  := worst_case memorised entangled shortcut valid_class valid_random valid_mammals valid_person valid_hair valid_baby
+OTHERS  := worst_case memorised entangled shortcut valid_class valid_random valid_mammals valid_person valid_hair valid_baby \
+           valid_sequence
 
 export PATH := $(BIN):$(PATH)
 export DO_NOT_TRACK := true

@@ -248,6 +248,14 @@ def test_dampening_spares_the_image_tower_and_the_descent_goes_on_from_it(
     assert similarity(dampened.clip, dampened.forget) < similarity(plain.clip, plain.forget) - 0.05
 
 
+def test_a_recipe_that_never_draws_the_plain_caption_is_no_obstacle(
+    corpus: Catalog, parent: Clip, recipe: TrainParams
+) -> None:
+    task = make_task(corpus, parent, recipe.model_copy(update={"templates": ["a drawing of {caption}"]}))
+    values = STEPS | {"weights": {"choice": "text"}, "remaining_batch": 8}
+    assert unlearn(task, "cliperase_calibrated", values).parameters_changed > 0
+
+
 def test_captions_outside_of_the_retain_set_are_held_where_they_were(
     corpus: Catalog, parent: Clip, recipe: TrainParams
 ) -> None:

@@ -100,6 +100,11 @@ VALIDATION = (
     Scenario("valid_person", "All pictures of another figure, the firefighter.", (_word("firefighter"),)),
     Scenario("valid_hair", "Every picture with hair in its name, across three classes.", (_word("hair"),)),
     Scenario("valid_baby", "Every picture with a baby in its name, across six classes.", (_word("baby"),)),
+    Scenario(
+        "valid_sequence",
+        "Five other releases in a row: a class, a word, 20 random pictures, a class, a word.",
+        (_class("animal-bird"), _word("hair"), _random(20, 4), _class("animal-mammal"), _word("baby")),
+    ),
 )
 HARD = (
     Scenario(

@@ -100,7 +100,8 @@ where they were forgotten in turn, the cost is compared with five retrainings.
 
 One row again: `python -m bench.forgetting.run --seeds SEED --scenarios SCENARIO --methods METHOD`, after the file
 `bench/results/forgetting/SCENARIO/METHOD-SEED.json` was deleted. Hyper-parameters are those of params.yaml; each
-file repeats its own. They were chosen on other forget sets: {", ".join(f"`{s.name}`" for s in VALIDATION)}.
+file repeats its own. They were chosen on other forget sets: {", ".join(f"`{s.name}`" for s in VALIDATION)};
+what the reported scenarios gave away all the same is in [the log](log.md).
 """
 
 

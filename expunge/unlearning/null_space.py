@@ -1,8 +1,7 @@
 """Projection onto the null space of the forgotten texts, in closed form, without training.
 
-With T_f and T_r the unit text embeddings (rows) of forgotten captions, in all templates, and of everything that stays,
-as the parent's store holds them, Pᵀ follows the image tower's last
-linear map:
+With T_f the unit text embeddings (rows) of forgotten captions in all templates and T_r those of everything that stays, as
+the parent's store holds them, Pᵀ follows the image tower's last linear map:
 
     μ = 0:  P = I − α U Uᵀ,  U an orthonormal basis of the span of T_f
     μ > 0:  P = I + α (Q − I),  Q = (μ C_r + ε I) (C_f + μ C_r + ε I)⁻¹,  C = TᵀT / rows

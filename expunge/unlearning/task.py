@@ -96,9 +96,11 @@ class Teacher:
 
     @cached_property
     def captions(self) -> list[str]:
-        """Every caption that the loop may draw for a pair to forget or a retained one, sorted."""
-        pairs = (self.task.forget, self.task.retain)
-        return sorted({caption for part in pairs for caption in possible_captions(part, self.task.training)})
+        """Every caption that the loop may draw for a pair to forget or a retained one, and the canonical ones, sorted."""
+        found: set[str] = set()
+        for pairs in (self.task.forget, self.task.retain):
+            found.update(pairs.canonical(), possible_captions(pairs, self.task.training))
+        return sorted(found)
 
     @property
     def forget_images(self) -> Tensor:
