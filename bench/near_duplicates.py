@@ -24,14 +24,15 @@ import numpy as np
 from PIL import Image
 
 from bench.planted import CHANGES, encoded
-from expunge.catalog import Catalog, Sample, Source, write_catalog
-from expunge.clip import decode_image
-from expunge.files import write_json
-from expunge.near_duplicates import search
-from expunge.paths import BASE, Paths
-from expunge.search import picture_encoder
-from expunge.selection import ForgetRow, write_forget
-from expunge.suppression import EQUAL_BANDS, Suppressed, record
+from expunge.corpus.catalog import Catalog, write_catalog
+from expunge.corpus.sample import Sample, Source
+from expunge.embeddings.search import picture_encoder
+from expunge.models.clip import decode_image
+from expunge.near_duplicates import find as search
+from expunge.near_duplicates.suppression import EQUAL_BANDS, Suppressed, record
+from expunge.project.files import write_json
+from expunge.project.paths import BASE, Paths
+from expunge.selection.sets import ForgetRow, write_forget
 
 SEED = 23
 """Another than the limits were chosen with."""

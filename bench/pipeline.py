@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 from bench.machine import machine
-from expunge.config import load_params
-from expunge.files import read_json, write_json
-from expunge.paths import BASE, Paths
-from expunge.releases import chain
+from expunge.project.files import read_json, write_json
+from expunge.project.paths import BASE, Paths
+from expunge.releases.chain import chain
+from expunge.settings import load_params
 
 RUNS = 5
 COMMANDS = {

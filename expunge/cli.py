@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from expunge.commands import audit, purge, releases, requests, trace, verify
-from expunge.errors import ExpungeError
-from expunge.telemetry import switch_off
+from expunge.project.errors import ExpungeError
+from expunge.project.telemetry import switch_off
 
 app = typer.Typer(
     name="expunge",

@@ -1,5 +1,5 @@
 """Prefect flows: when the steps run, in which order, and who watches."""
 
-from expunge.telemetry import switch_off
+from expunge.project.telemetry import switch_off
 
 switch_off()

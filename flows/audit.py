@@ -7,12 +7,12 @@ import sys
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
-from expunge.audit import Audited, markdown
-from expunge.audit import audit as find
-from expunge.config import load_params
-from expunge.errors import ExpungeError
-from expunge.ledger import Ledger
-from expunge.paths import Paths
+from expunge.project.errors import ExpungeError
+from expunge.project.paths import Paths
+from expunge.proof.audit import Audited, markdown
+from expunge.proof.audit import audit as find
+from expunge.requests.ledger import Ledger
+from expunge.settings import load_params
 
 
 @flow(name="audit")

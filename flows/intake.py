@@ -15,10 +15,10 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from pydantic import ValidationError
 
-from expunge.config import explain
-from expunge.errors import RequestRefused
-from expunge.intake import Submission
-from expunge.requests import Basis
+from expunge.intake.submissions import Submission
+from expunge.project.errors import RequestRefused
+from expunge.project.schema import explain
+from expunge.requests.request import Basis
 from tasks.intake import record
 
 

@@ -12,21 +12,14 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
-from expunge.config import load_params
-from expunge.errors import ExpungeError
-from expunge.files import read_json
-from expunge.ledger import Ledger
-from expunge.paths import Paths
-from expunge.releases import (
-    Release,
-    create_release,
-    drop_withdrawn,
-    forget_rows,
-    live_release,
-    load_release,
-    next_name,
-    plan,
-)
+from expunge.project.errors import ExpungeError
+from expunge.project.files import read_json
+from expunge.project.paths import Paths
+from expunge.releases.chain import live_release, load_release, next_name
+from expunge.releases.cut import create_release, drop_withdrawn, forget_rows, plan
+from expunge.releases.release import Release
+from expunge.requests.ledger import Ledger
+from expunge.settings import load_params
 from tasks import steps
 
 

@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from expunge.errors import ExpungeError
+from expunge.project.errors import ExpungeError
 
 HOST = "127.0.0.1"
 POOLS = {"gpu": 1, "desk": 4}

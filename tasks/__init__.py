@@ -1,5 +1,5 @@
 """Prefect tasks, one per pipeline step: each reproduces its DVC stage in this process and returns digests."""
 
-from expunge.telemetry import switch_off
+from expunge.project.telemetry import switch_off
 
 switch_off()

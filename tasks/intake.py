@@ -5,11 +5,11 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from expunge.commands.requests import Desk
-from expunge.errors import RequestRefused
-from expunge.intake import Submission, receive
-from expunge.paths import Paths
-from expunge.requests import DeletionRequest
+from expunge.intake.desk import Desk
+from expunge.intake.submissions import Submission, receive
+from expunge.project.errors import RequestRefused
+from expunge.project.paths import Paths
+from expunge.requests.request import DeletionRequest
 
 
 def _ledger_was_in_trouble(_task: object, _run: object, state: object) -> bool:

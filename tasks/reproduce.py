@@ -8,9 +8,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from expunge.errors import ExpungeError
-from expunge.lineage.dvc import read_locks
-from expunge.paths import Paths
+from expunge.lineage.dvc.locks import read_locks
+from expunge.project.errors import ExpungeError
+from expunge.project.paths import Paths
 
 
 def reproduce(target: str, alone: bool = True) -> dict[str, str]:

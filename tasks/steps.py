@@ -9,7 +9,7 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from expunge.paths import Paths
+from expunge.project.paths import Paths
 from tasks.reproduce import reproduce
 
 HOUR = 3600

@@ -6,13 +6,15 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from expunge.config import CertificateParams, LedgerParams, Params
-from expunge.files import read_json, sha256_file, write_bytes, write_json
-from expunge.ledger import Ledger
-from expunge.lineage.certificate import issue
 from expunge.lineage.digests import weights
-from expunge.paths import BASE, Paths
-from expunge.releases import load_release
+from expunge.project.files import read_json, sha256_file, write_bytes, write_json
+from expunge.project.paths import BASE, Paths
+from expunge.proof.certificate import issue
+from expunge.proof.settings import CertificateParams
+from expunge.releases.chain import load_release
+from expunge.requests.ledger import Ledger
+from expunge.requests.settings import LedgerParams
+from expunge.settings import Params
 from expunge.steps.register import registration
 from fake_release import SECRET_IDS, SECRET_NOTE, make_project, params_of
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from expunge.telemetry import switch_off
+from expunge.project.telemetry import switch_off
 
 # Before anything imports Prefect: it reads its home once.
 _HOME = tempfile.mkdtemp(prefix="expunge-tests-")
@@ -49,7 +49,7 @@ def prefect_server() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def train_params() -> object:
     """A recipe that fits a tiny model to generated samples in two or three seconds."""
-    from expunge.config import TrainParams
+    from expunge.models.settings import TrainParams
     from project import tiny_params
 
     return TrainParams(

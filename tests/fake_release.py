@@ -18,11 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from expunge.catalog import Caption, Catalog, Sample, Source, write_catalog
-from expunge.config import Params
-from expunge.files import sha256_file, write_bytes, write_json
-from expunge.paths import BASE, Paths
-from expunge.selection import ForgetRow, write_forget
+from expunge.corpus.catalog import Catalog, write_catalog
+from expunge.corpus.sample import Caption, Sample, Source
+from expunge.project.files import sha256_file, write_bytes, write_json
+from expunge.project.paths import BASE, Paths
+from expunge.selection.sets import ForgetRow, write_forget
+from expunge.settings import Params
 from samples import png
 
 SECRET_IDS = ("SECRET-1F34E", "SECRET-1F34F")
@@ -60,7 +61,9 @@ PARAMS = {
 
 def params_of(root: Path, **changes: Any) -> Params:
     """Settings as a project has them; the blocks that neither report nor lineage reads are skipped."""
-    from expunge.config import LedgerParams, MlflowParams, TrainParams
+    from expunge.lineage.settings import MlflowParams
+    from expunge.models.settings import TrainParams
+    from expunge.requests.settings import LedgerParams
 
     train = TrainParams.model_validate(PARAMS["train"])
     values = {"seed": 0, "train": train, "mlflow": MlflowParams(), "ledger": LedgerParams(seed=None)} | changes

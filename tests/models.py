@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from expunge import clip
-from expunge.clip import Clip
-from expunge.config import ModelParams
+from expunge.models import clip
+from expunge.models.clip import Clip
+from expunge.models.settings import ModelParams
 
 TINY = ModelParams(
     embed_dim=16,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from expunge.catalog import Caption, Catalog, Sample, Source, Split, write_catalog
+from expunge.corpus.catalog import Catalog, write_catalog
+from expunge.corpus.sample import Caption, Sample, Source, Split
 
 CLASSES = ("apple", "bird", "car", "drum")
 VARIANTS = (None, "light", "dark")

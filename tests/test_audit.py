@@ -11,13 +11,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from expunge.audit import Audited, Finding, audit, markdown
-from expunge.config import LedgerParams, MlflowParams
-from expunge.errors import ExpungeError
-from expunge.files import write_json
-from expunge.ledger import Ledger
-from expunge.paths import Paths
-from expunge.releases import create_release
+from expunge.lineage.settings import MlflowParams
+from expunge.project.errors import ExpungeError
+from expunge.project.files import write_json
+from expunge.project.paths import Paths
+from expunge.proof.audit import Audited, Finding, audit, markdown
+from expunge.releases.cut import create_release
+from expunge.requests.ledger import Ledger
+from expunge.requests.settings import LedgerParams
 
 SECRET = [{"kind": "class", "class_name": "drum"}]
 NOON = datetime(2026, 3, 31, 12, tzinfo=UTC)

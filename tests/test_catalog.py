@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expunge.catalog import Caption, Catalog, Sample, Source, write_catalog
-from expunge.errors import ExpungeError
+from expunge.corpus.catalog import Catalog, write_catalog
+from expunge.corpus.sample import Caption, Sample, Source
+from expunge.project.errors import ExpungeError
 from samples import make_catalog, make_samples, png
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)

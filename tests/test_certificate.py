@@ -10,13 +10,14 @@ import pytest
 from typer.testing import CliRunner
 
 from certified import certified_project, certify, purged
-from expunge.config import CertificateParams, Params
-from expunge.errors import ExpungeError
-from expunge.files import read_json, sha256_file, write_json
-from expunge.lineage.certificate import issue
 from expunge.lineage.digests import weights
-from expunge.lineage.signing import KEY_VARIABLE, create_keys, read_signed, sign, signing_key, trusted_key
-from expunge.paths import Paths
+from expunge.project.errors import ExpungeError
+from expunge.project.files import read_json, sha256_file, write_json
+from expunge.project.paths import Paths
+from expunge.proof.certificate import issue
+from expunge.proof.settings import CertificateParams
+from expunge.proof.signing import KEY_VARIABLE, create_keys, read_signed, sign, signing_key, trusted_key
+from expunge.settings import Params
 
 Project = tuple[Paths, Params]
 

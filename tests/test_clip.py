@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from expunge import clip
-from expunge.errors import ExpungeError
+from expunge.models import clip
+from expunge.project.errors import ExpungeError
 from models import tiny_clip
 from samples import png
 
@@ -71,7 +71,8 @@ def test_a_picture_that_unpacks_to_gigabytes_is_refused(monkeypatch: pytest.Monk
 
 def test_the_library_needs_neither_prefect_nor_dvc() -> None:
     script = (
-        "import sys, expunge.clip, expunge.training, expunge.unlearning.loop, expunge.steps.evaluate, expunge.index;"
+        "import sys, expunge.models.clip, expunge.models.training, expunge.unlearning.loop;"
+        "import expunge.steps.evaluate, expunge.embeddings.index;"
         "sys.exit(any(name.split('.')[0] in ('prefect', 'dvc') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from expunge.config import load_params
-from expunge.errors import ExpungeError
+from expunge.project.errors import ExpungeError
+from expunge.settings import load_params
+from expunge.unlearning import registry
 from project import ROOT, tiny_params
 
 
@@ -38,8 +39,8 @@ def test_the_shipped_settings_are_valid_and_frozen() -> None:
             {"max_excess_forget_recall": 2},
             "gate.max_excess_forget_recall: input should be less than or equal to 1",
         ),
-        ("release", {"method": "clip_erase"}, "release.method: unknown method; known are cliperase"),
-        ("unlearn", {"methods": {"cliperase": {"stepz": 3}}}, "stepz"),
+        ("release", {"method": "clip_erase"}, "release.method: unknown method 'clip_erase'; known are"),
+        ("unlearn", {"methods": {"clip_erase": {}}}, "unlearn.methods: unknown method 'clip_erase'"),
         ("model", {"name": "ViT-B-32"}, "give either `name`"),
     ],
 )
@@ -67,3 +68,13 @@ def test_a_file_that_is_no_settings_file_gets_one_sentence(tmp_path: Path, text:
 def test_a_missing_file_says_where_to_stand(tmp_path: Path) -> None:
     with pytest.raises(ExpungeError, match="run this command in the project's folder"):
         load_params(tmp_path / "params.yaml")
+
+
+def test_the_shipped_hyper_parameters_are_valid() -> None:
+    for name, values in load_params(ROOT / "params.yaml").unlearn.methods.items():
+        registry.parameters(name, values)
+
+
+def test_a_misspelt_hyper_parameter_is_refused_when_its_method_is_chosen() -> None:
+    with pytest.raises(ValueError, match="stepz"):
+        registry.parameters("cliperase", {"steps": 1, "learning_rate": 0.1, "stepz": 3})

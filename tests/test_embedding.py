@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expunge import clip
-from expunge.catalog import Catalog, vector_id
-from expunge.embedding import Origin, embed_catalog, origin, read_embeddings
-from expunge.errors import ExpungeError
-from expunge.files import sha256_file
-from expunge.index import build_index, index_ids, read_index, search_index, write_index
+from expunge.corpus.catalog import Catalog
+from expunge.corpus.sample import vector_id
+from expunge.embeddings.index import build_index, index_ids, read_index, search_index, write_index
+from expunge.embeddings.store import Origin, embed_catalog, origin, read_embeddings
+from expunge.models import clip
+from expunge.project.errors import ExpungeError
+from expunge.project.files import sha256_file
 from models import tiny_clip
 from samples import make_catalog
 

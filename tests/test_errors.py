@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from expunge.files import sha256_file
+from expunge.project.files import sha256_file
 from project import lenient_gate, run, tiny_params, write_params
 
 

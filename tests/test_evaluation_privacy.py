@@ -11,17 +11,19 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch.nn.functional import normalize
 
-from expunge import clip
-from expunge.clip import Clip
-from expunge.config import ComputeParams, RelearnParams, TrainParams
-from expunge.errors import ExpungeError
-from expunge.evaluation import lira, membership, old_model
-from expunge.evaluation.gallery import Gallery, match, view
+from expunge.embeddings.gallery import Gallery, match, view
+from expunge.evaluation import membership
 from expunge.evaluation.measure import Measured
 from expunge.evaluation.relearning import relearn_shots, relearn_steps
 from expunge.evaluation.roc import assess
-from expunge.pairs import Pairs, load_pairs
-from expunge.training import train
+from expunge.evaluation.settings import RelearnParams
+from expunge.examination import lira, old_model
+from expunge.models import clip
+from expunge.models.clip import Clip
+from expunge.models.pairs import Pairs, load_pairs
+from expunge.models.settings import ComputeParams, TrainParams
+from expunge.models.training import train
+from expunge.project.errors import ExpungeError
 from models import TINY
 from samples import make_catalog
 

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from expunge.clip import Clip
-from expunge.config import TrainParams
-from expunge.errors import ExpungeError
-from expunge.evaluation import associations, surrogates, traces
-from expunge.evaluation.associations import Associations
-from expunge.evaluation.gallery import Gallery, view
-from expunge.evaluation.quantisation import quantised
-from expunge.pairs import Pairs, load_pairs
+from expunge.embeddings.gallery import Gallery, view
+from expunge.examination import associations, surrogates
+from expunge.examination import distinguishability as traces
+from expunge.examination.associations import Associations
+from expunge.examination.quantisation import quantised
+from expunge.models.clip import Clip
+from expunge.models.pairs import Pairs, load_pairs
+from expunge.models.settings import TrainParams
+from expunge.project.errors import ExpungeError
 from models import tiny_clip
 from samples import make_catalog
 

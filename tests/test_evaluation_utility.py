@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from expunge.errors import ExpungeError
-from expunge.evaluation import conditioning, diffusion, features, image_retrieval, similarity
-from expunge.evaluation.gallery import Gallery
+from expunge.embeddings.gallery import Gallery
+from expunge.examination import conditioning, diffusion, features, image_retrieval, similarity
+from expunge.project.errors import ExpungeError
 from models import tiny_clip
 
 CAPTIONS = ["apple number 3", "a bird", "drum"]

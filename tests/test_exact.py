@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from expunge.catalog import Catalog
-from expunge.config import Params
-from expunge.errors import ExpungeError
-from expunge.evaluation.gallery import match, view
+from expunge.corpus.catalog import Catalog
+from expunge.embeddings.gallery import match, view
 from expunge.exact import sharded
 from expunge.exact.probe import Probe
 from expunge.exact.sharded import ShardedClip, ShardedParams
-from expunge.pairs import load_pairs
+from expunge.models.pairs import load_pairs
+from expunge.project.errors import ExpungeError
+from expunge.settings import Params
 from models import TINY
 from project import tiny_params
 from samples import make_catalog

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from expunge.config import load_params
+from expunge.embeddings.gallery import Gallery, match
 from expunge.evaluation import membership, retrieval
-from expunge.evaluation.gallery import Gallery, match
 from expunge.evaluation.gate import judge
+from expunge.settings import load_params
 from project import ROOT
 
 GATE = load_params(ROOT / "params.yaml").gate

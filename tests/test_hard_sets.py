@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from expunge.errors import ExpungeError
-from expunge.evaluation import hard_sets
-from expunge.evaluation.gallery import Gallery, match
+from expunge.embeddings.gallery import Gallery, match
 from expunge.evaluation.membership import embedding_gradients
+from expunge.examination import hard_sets
+from expunge.project.errors import ExpungeError
 
 
 def gallery(count: int, width: int, seed: int, noise: float = 1.0) -> Gallery:

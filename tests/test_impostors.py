@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from expunge import clip
-from expunge.catalog import Catalog
-from expunge.clip import Clip
-from expunge.config import ComputeParams, EvaluateParams, TrainParams, load_params
-from expunge.errors import ExpungeError
+from expunge.corpus.catalog import Catalog
 from expunge.evaluation.gate import judge
 from expunge.evaluation.measure import Sets, measure
-from expunge.pairs import Pairs, load_pairs
-from expunge.training import train
+from expunge.evaluation.settings import EvaluateParams
+from expunge.models import clip
+from expunge.models.clip import Clip
+from expunge.models.pairs import Pairs, load_pairs
+from expunge.models.settings import ComputeParams, TrainParams
+from expunge.models.training import train
+from expunge.project.errors import ExpungeError
+from expunge.settings import load_params
 from models import TINY
 from project import ROOT
 from samples import make_catalog

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from expunge import intake
 from expunge.commands import requests as commands
-from expunge.config import LedgerParams
-from expunge.errors import ExpungeError, RequestRefused
-from expunge.intake import import_path, read_submissions
-from expunge.ledger import Ledger
-from expunge.paths import Paths
+from expunge.intake import submissions as intake
+from expunge.intake.submissions import import_path, read_submissions
+from expunge.project.errors import ExpungeError, RequestRefused
+from expunge.project.paths import Paths
+from expunge.requests.ledger import Ledger
+from expunge.requests.settings import LedgerParams
 from samples import make_catalog
 
 PARAMS = LedgerParams(seed=None)

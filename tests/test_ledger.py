@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from expunge.config import LedgerParams
-from expunge.errors import ExpungeError, RequestRefused
-from expunge.ledger import Ledger
-from expunge.requests import DeletionRequest
+from expunge.project.errors import ExpungeError, RequestRefused
+from expunge.requests.ledger import Ledger
+from expunge.requests.request import DeletionRequest
+from expunge.requests.settings import LedgerParams
 from postgres import Server, postgres_server
 
 SELECTORS = [{"kind": "class", "class_name": "apple"}]
@@ -83,8 +83,8 @@ def test_the_same_references_from_eight_writers_make_one_request_each(params: Le
 ENDLESS = """
 import itertools, sys, time
 from pathlib import Path
-from expunge.config import LedgerParams
-from expunge.ledger import Ledger
+from expunge.requests.settings import LedgerParams
+from expunge.requests.ledger import Ledger
 ledger = Ledger.open(LedgerParams(url=sys.argv[1], seed=None), Path(sys.argv[2]))
 for number in itertools.count():
     request = ledger.add([{"kind": "class", "class_name": "apple"}], "ccpa", note=f"{sys.argv[3]} {number}", by="clerk")

@@ -9,22 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 from expunge.cli import app
-from expunge.config import LedgerParams
-from expunge.errors import ExpungeError
-from expunge.files import write_json
-from expunge.ledger import Ledger
-from expunge.paths import Paths
-from expunge.releases import (
-    chain,
-    create_release,
-    drop_withdrawn,
-    honoured_requests,
-    live_release,
-    load_release,
-    next_name,
-    plan,
-)
-from expunge.requests import DeletionRequest
+from expunge.project.errors import ExpungeError
+from expunge.project.files import write_json
+from expunge.project.paths import Paths
+from expunge.releases.chain import chain, honoured_requests, live_release, load_release, next_name
+from expunge.releases.cut import create_release, drop_withdrawn, plan
+from expunge.requests.ledger import Ledger
+from expunge.requests.request import DeletionRequest
+from expunge.requests.settings import LedgerParams
 from project import tiny_params, write_params
 
 

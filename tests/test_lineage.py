@@ -16,11 +16,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from expunge.errors import ExpungeError
-from expunge.files import read_json, sha256_file, write_bytes, write_json
-from expunge.lineage.dvc import data_version, git_commit, read_locks
-from expunge.lineage.mlflow import Store, existing_store
+from expunge.lineage.dvc.locks import data_version, read_locks
+from expunge.lineage.git import git_commit
+from expunge.lineage.mlflow.store import Store, existing_store
 from expunge.lineage.trace import trace
+from expunge.project.errors import ExpungeError
+from expunge.project.files import read_json, sha256_file, write_bytes, write_json
 from expunge.steps.register import register
 from expunge.steps.report import report
 from fake_release import change_model, make_project, make_release, params_of
@@ -74,9 +75,9 @@ class Ledger:
 
 @pytest.fixture(autouse=True)
 def _no_ledger_and_no_server(monkeypatch):
-    import expunge.ledger
+    import expunge.requests.ledger
 
-    monkeypatch.setattr(expunge.ledger, "Ledger", Ledger)
+    monkeypatch.setattr(expunge.requests.ledger, "Ledger", Ledger)
     monkeypatch.setattr(Ledger, "told", [])
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
@@ -111,7 +112,7 @@ def built(root, names=("r001",), tracking=None, registered=True, drawn=False, **
 
 
 def settings(root, tracking=None):
-    from expunge.config import MlflowParams
+    from expunge.lineage.settings import MlflowParams
 
     return params_of(root, mlflow=MlflowParams(tracking_uri=tracking)) if tracking else params_of(root)
 
@@ -140,15 +141,15 @@ def assert_recorded_once(store: Store, release: str) -> None:
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory, empty):
     """Two releases, registered: read only."""
-    import expunge.ledger
+    import expunge.requests.ledger
 
     root = tmp_path_factory.mktemp("chain")
     shutil.copy(empty, root / "mlflow.db")
-    original, expunge.ledger.Ledger = expunge.ledger.Ledger, Ledger
+    original, expunge.requests.ledger.Ledger = expunge.requests.ledger.Ledger, Ledger
     try:
         yield built(root, ("r001", "r002"), drawn=True)
     finally:
-        expunge.ledger.Ledger = original
+        expunge.requests.ledger.Ledger = original
 
 
 # --- the record --------------------------------------------------------------------------------------------------
@@ -352,7 +353,7 @@ def test_two_projects_in_one_process_keep_their_records_apart(tmp_path, empty):
 
 
 def test_the_release_digest_ignores_seconds_but_no_figure(tmp_path):
-    from expunge.releases import load_release
+    from expunge.releases.chain import load_release
     from expunge.steps.register import registration
 
     paths = make_project(tmp_path)

@@ -10,22 +10,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from expunge import clip
-from expunge.catalog import Catalog
-from expunge.checkpoint import Checkpoint
-from expunge.clip import Clip
-from expunge.config import ComputeParams, TrainParams
-from expunge.errors import ExpungeError
-from expunge.pairs import Pairs, load_pairs
-from expunge.training import train
+from expunge.corpus.catalog import Catalog
+from expunge.models import clip
+from expunge.models.checkpoint import Checkpoint
+from expunge.models.clip import Clip
+from expunge.models.pairs import Pairs, load_pairs
+from expunge.models.settings import ComputeParams, TrainParams
+from expunge.models.training import train
+from expunge.project.errors import ExpungeError
 from expunge.unlearning import loop
 from expunge.unlearning.loop import unlearn
-from expunge.unlearning.munba import bargain
-from expunge.unlearning.null_space import leading_directions, retain_aware
-from expunge.unlearning.parameters import GsLoraParams, WeightsParams
+from expunge.unlearning.methods.gs_lora import GsLoraParams
+from expunge.unlearning.methods.munba import bargain
+from expunge.unlearning.methods.null_space import leading_directions, retain_aware
+from expunge.unlearning.methods.slug import Layer, pareto
+from expunge.unlearning.problem import Problem, see
 from expunge.unlearning.projections import final_projection, transform_output, without_projection
-from expunge.unlearning.slug import Layer, pareto
-from expunge.unlearning.task import Task, see
+from expunge.unlearning.settings import WeightsParams
 from expunge.unlearning.weights import _names
 from expunge.unlearning.wording import split_captions
 from models import TINY, tiny_clip
@@ -62,10 +63,10 @@ def parent(corpus: Catalog, recipe: TrainParams) -> Clip:
     return model
 
 
-def make_task(corpus: Catalog, parent: Clip, recipe: TrainParams, forget: int = 6) -> Task:
+def make_problem(corpus: Catalog, parent: Clip, recipe: TrainParams, forget: int = 6) -> Problem:
     trained = sorted(corpus.split_ids("train"))
     kept = load_pairs(corpus, parent, set(trained[forget:]))
-    return Task(
+    return Problem(
         clip=parent.clone(),
         forget=load_pairs(corpus, parent, set(trained[:forget])),
         retain=kept,
@@ -96,29 +97,29 @@ def changed(model: Clip, parent: Clip) -> set[str]:
 def test_each_method_forgets_and_leaves_statistics_temperature_and_layout_alone(
     corpus: Catalog, parent: Clip, recipe: TrainParams, name: str
 ) -> None:
-    task = make_task(corpus, parent, recipe)
-    before = similarity(parent, task.forget)
-    outcome = unlearn(task, name, METHODS[name])
-    assert similarity(task.clip, task.forget) < before - 0.05
+    problem = make_problem(corpus, parent, recipe)
+    before = similarity(parent, problem.forget)
+    outcome = unlearn(problem, name, METHODS[name])
+    assert similarity(problem.clip, problem.forget) < before - 0.05
     assert outcome.curve[0].keys() >= {"step", "loss"}
-    assert {key: value.shape for key, value in state(task.clip).items()} == {
+    assert {key: value.shape for key, value in state(problem.clip).items()} == {
         key: value.shape for key, value in state(parent).items()
     }
-    assert not {key for key in changed(task.clip, parent) if "running" in key or "num_b" in key or "logit" in key}
-    assert all(weight.requires_grad for weight in task.clip.model.parameters())
-    again = make_task(corpus, parent, recipe)
+    assert not {key for key in changed(problem.clip, parent) if "running" in key or "num_b" in key or "logit" in key}
+    assert all(weight.requires_grad for weight in problem.clip.model.parameters())
+    again = make_problem(corpus, parent, recipe)
     unlearn(again, name, METHODS[name])
-    assert not changed(again.clip, task.clip)
+    assert not changed(again.clip, problem.clip)
 
 
 @pytest.mark.parametrize("name", ["multidelete", "munba", "slug"])
 def test_a_forget_set_of_one_pair_is_forgotten_too(
     corpus: Catalog, parent: Clip, recipe: TrainParams, name: str
 ) -> None:
-    task = make_task(corpus, parent, recipe, forget=1)
-    before = similarity(parent, task.forget)
-    unlearn(task, name, METHODS[name])
-    assert similarity(task.clip, task.forget) < before - 0.1
+    problem = make_problem(corpus, parent, recipe, forget=1)
+    before = similarity(parent, problem.forget)
+    unlearn(problem, name, METHODS[name])
+    assert similarity(problem.clip, problem.forget) < before - 0.1
 
 
 @pytest.mark.parametrize(
@@ -134,9 +135,9 @@ def test_a_forget_set_of_one_pair_is_forgotten_too(
 def test_only_the_chosen_weights_change(
     corpus: Catalog, parent: Clip, recipe: TrainParams, weights: dict[str, Any], inside: str, untouched: str
 ) -> None:
-    task = make_task(corpus, parent, recipe)
-    unlearn(task, "cliperase", LOOP | {"steps": 2, "weights": weights})
-    moved = changed(task.clip, parent)
+    problem = make_problem(corpus, parent, recipe)
+    unlearn(problem, "cliperase", LOOP | {"steps": 2, "weights": weights})
+    moved = changed(problem.clip, parent)
     assert any(name.startswith(inside) for name in moved)
     assert not any(name.startswith(untouched) for name in moved), moved
 
@@ -159,19 +160,19 @@ def test_last_blocks_of_a_transformer_are_its_last_blocks_and_what_follows() -> 
 
 
 def test_masked_weights_keep_their_bits(corpus: Catalog, parent: Clip, recipe: TrainParams) -> None:
-    task = make_task(corpus, parent, recipe)
+    problem = make_problem(corpus, parent, recipe)
     weights = {"choice": "image", "saliency": 0.1}
-    outcome = unlearn(task, "grad_diff", LOOP | {"weights": weights})
+    outcome = unlearn(problem, "grad_diff", LOOP | {"weights": weights})
     chosen = sum(weight.numel() for name, weight in parent.model.named_parameters() if name.startswith("visual."))
     assert 0.05 * chosen < outcome.parameters_changed <= 0.1 * chosen + 1
-    assert similarity(task.clip, task.forget) < similarity(parent, task.forget) - 0.1
+    assert similarity(problem.clip, problem.forget) < similarity(parent, problem.forget) - 0.1
 
 
 def test_a_killed_low_rank_run_ends_with_the_same_bits(
     corpus: Catalog, parent: Clip, recipe: TrainParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "CHECKPOINT_STEPS", 5)
-    whole = make_task(corpus, parent, recipe)
+    whole = make_problem(corpus, parent, recipe)
     unlearn(whole, "gs_lora", LOOP)
 
     def killed(step: int, total: int, loss: float) -> None:
@@ -180,18 +181,18 @@ def test_a_killed_low_rank_run_ends_with_the_same_bits(
 
     checkpoint = Checkpoint(tmp_path, "key")
     with pytest.raises(KeyboardInterrupt):
-        unlearn(make_task(corpus, parent, recipe), "gs_lora", LOOP, checkpoint, killed)
+        unlearn(make_problem(corpus, parent, recipe), "gs_lora", LOOP, checkpoint, killed)
     seen: list[int] = []
-    again = make_task(corpus, parent, recipe)
+    again = make_problem(corpus, parent, recipe)
     unlearn(again, "gs_lora", LOOP, checkpoint, lambda step, total, loss: seen.append(step))
     assert seen[0] == 11
     assert not changed(again.clip, whole.clip)
 
 
 def test_the_low_rank_update_has_the_rank_asked_for(corpus: Catalog, parent: Clip, recipe: TrainParams) -> None:
-    task = make_task(corpus, parent, recipe)
-    unlearn(task, "gs_lora", LOOP | {"weights": {"choice": "lora", "rank": 3}})
-    update = (state(task.clip)["text_projection"] - state(parent)["text_projection"]).double()
+    problem = make_problem(corpus, parent, recipe)
+    unlearn(problem, "gs_lora", LOOP | {"weights": {"choice": "lora", "rank": 3}})
+    update = (state(problem.clip)["text_projection"] - state(parent)["text_projection"]).double()
     values = torch.linalg.svdvals(update)
     assert values[2] > 1e-4 > 1e-5 > values[3]
 
@@ -235,12 +236,12 @@ def test_null_space_matrices_solve_their_equations() -> None:
 def test_the_plain_projection_leaves_images_nothing_in_common_with_forgotten_texts(
     corpus: Catalog, parent: Clip, recipe: TrainParams
 ) -> None:
-    task = make_task(corpus, parent, recipe)
-    texts = parent.encode_texts(split_captions(task)[0])
-    unlearn(task, "null_space", METHODS["null_space"])
-    images = task.clip.encode_images(task.retain.images(range(len(task.retain))))
+    problem = make_problem(corpus, parent, recipe)
+    texts = parent.encode_texts(split_captions(problem)[0])
+    unlearn(problem, "null_space", METHODS["null_space"])
+    images = problem.clip.encode_images(problem.retain.images(range(len(problem.retain))))
     assert (images @ texts.T).abs().max() < 1e-4
-    assert changed(task.clip, parent) == {"visual.attnpool.c_proj.weight", "visual.attnpool.c_proj.bias"}
+    assert changed(problem.clip, parent) == {"visual.attnpool.c_proj.weight", "visual.attnpool.c_proj.bias"}
 
 
 @pytest.mark.parametrize("tower", ["image", "text"])
@@ -267,19 +268,19 @@ def test_features_before_the_projection_are_those_that_it_multiplies() -> None:
 def test_text_projection_brings_forgotten_texts_to_the_empty_one_and_keeps_the_images(
     corpus: Catalog, parent: Clip, recipe: TrainParams
 ) -> None:
-    task = make_task(corpus, parent, recipe)
-    forgotten, _ = split_captions(task)
+    problem = make_problem(corpus, parent, recipe)
+    forgotten, _ = split_captions(problem)
     empty = parent.encode_texts([""])
-    unlearn(task, "text_projection", METHODS["text_projection"])
-    gain = (task.clip.encode_texts(forgotten) - parent.encode_texts(forgotten)) @ empty.T
+    unlearn(problem, "text_projection", METHODS["text_projection"])
+    gain = (problem.clip.encode_texts(forgotten) - parent.encode_texts(forgotten)) @ empty.T
     assert gain.mean() > 0.1
-    assert changed(task.clip, parent) == {"text_projection"}
+    assert changed(problem.clip, parent) == {"text_projection"}
 
 
 def test_slug_changes_one_layer_on_the_pareto_front(corpus: Catalog, parent: Clip, recipe: TrainParams) -> None:
-    task = make_task(corpus, parent, recipe)
-    unlearn(task, "slug", METHODS["slug"])
-    assert len(changed(task.clip, parent)) == 1
+    problem = make_problem(corpus, parent, recipe)
+    unlearn(problem, "slug", METHODS["slug"])
+    assert len(changed(problem.clip, parent)) == 1
 
     def layer(name: str, importance: float, alignment: float) -> Layer:
         return Layer(name, torch.nn.Parameter(torch.ones(1)), torch.ones(1), importance, alignment)
@@ -289,10 +290,10 @@ def test_slug_changes_one_layer_on_the_pareto_front(corpus: Catalog, parent: Cli
 
 
 def test_texts_that_retained_pairs_share_are_not_forgotten(corpus: Catalog, parent: Clip, recipe: TrainParams) -> None:
-    task = make_task(corpus, parent, recipe)
-    forgotten, retained = split_captions(task)
-    assert set(task.forget.canonical()) <= set(forgotten)
+    problem = make_problem(corpus, parent, recipe)
+    forgotten, retained = split_captions(problem)
+    assert set(problem.forget.canonical()) <= set(forgotten)
     assert not set(forgotten) & set(retained)
-    task.remaining.captions.extend(forgotten)
+    problem.remaining.captions.extend(forgotten)
     with pytest.raises(ExpungeError, match="share every caption"):
-        split_captions(task)
+        split_captions(problem)

@@ -12,22 +12,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from expunge import clip
-from expunge.catalog import Catalog
-from expunge.clip import Clip
-from expunge.config import TrainParams
-from expunge.evaluation.gallery import Gallery, view
-from expunge.pairs import load_pairs
-from expunge.training import train
+from expunge.corpus.catalog import Catalog
+from expunge.embeddings.gallery import Gallery, view
+from expunge.models import clip
+from expunge.models.clip import Clip
+from expunge.models.pairs import load_pairs
+from expunge.models.settings import TrainParams
+from expunge.models.training import train
 from expunge.unlearning import registry
 from expunge.unlearning.fisher import dampening
-from expunge.unlearning.label_agnostic import fit
 from expunge.unlearning.loop import Outcome, unlearn
-from expunge.unlearning.random_labels import others
-from expunge.unlearning.task import Task
+from expunge.unlearning.methods.label_agnostic import fit
+from expunge.unlearning.methods.random_labels import others
+from expunge.unlearning.problem import Problem
 from models import TINY
 from samples import make_catalog
-from test_unlearning import COMPUTE, make_task
+from test_unlearning import COMPUTE, make_problem
 
 LOOP = {"steps": 24, "learning_rate": 0.003, "forget_batch": 8, "retain_batch": 32}
 METHODS: dict[str, dict[str, Any]] = {
@@ -47,9 +47,9 @@ FORGETTING = sorted(set(METHODS) - {"l1_sparse", "label_agnostic"})
 
 @dataclass(frozen=True)
 class Run:
-    """One method's outcome on its own copy of the task."""
+    """One method's outcome on its own copy of the problem."""
 
-    task: Task
+    problem: Problem
     outcome: Outcome
 
 
@@ -68,26 +68,26 @@ def parent(corpus: Catalog, train_params: TrainParams) -> Clip:
 
 @pytest.fixture(scope="module")
 def run(corpus: Catalog, parent: Clip, train_params: TrainParams) -> Any:
-    """Runs a method on a fresh task, once for all tests that ask for the same."""
+    """Runs a method on a fresh problem, once for all tests that ask for the same."""
 
     @functools.cache
     def once(name: str, number: int = 0, **values: Any) -> Run:
-        task = make_task(corpus, parent, train_params)
-        return Run(task, unlearn(task, name, METHODS[name] | values))
+        problem = make_problem(corpus, parent, train_params)
+        return Run(problem, unlearn(problem, name, METHODS[name] | values))
 
     return once
 
 
-def matching(model: Clip, task: Task) -> tuple[float, float]:
-    """Mean probability of the right caption among the task's captions, of forgotten and of retained pictures."""
-    forget, retain = view(model, task.forget, 64), view(model, task.retain, 64)
+def matching(model: Clip, problem: Problem) -> tuple[float, float]:
+    """Mean probability of the right caption among the problem's captions, of forgotten and of retained pictures."""
+    forget, retain = view(model, problem.forget, 64), view(model, problem.retain, 64)
     texts = torch.cat([forget.texts, retain.texts])
 
     def right(gallery: Gallery, first: int) -> float:
         found = torch.softmax(gallery.scale * gallery.images @ texts.T, dim=1)
         return found[:, first:].diagonal().mean().item()
 
-    return right(forget, 0), right(retain, len(task.forget))
+    return right(forget, 0), right(retain, len(problem.forget))
 
 
 def state(model: Clip) -> dict[str, Tensor]:
@@ -97,8 +97,8 @@ def state(model: Clip) -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", FORGETTING)
 def test_forgotten_pairs_no_longer_match(run: Any, parent: Clip, name: str) -> None:
     made = run(name)
-    before, _ = matching(parent, made.task)
-    forgotten, retained = matching(made.task.clip, made.task)
+    before, _ = matching(parent, made.problem)
+    forgotten, retained = matching(made.problem.clip, made.problem)
     assert forgotten < 0.6 * before, (forgotten, before)
     if name != "gradient_ascent":
         assert retained > forgotten, (retained, forgotten)
@@ -108,7 +108,7 @@ def test_forgotten_pairs_no_longer_match(run: Any, parent: Clip, name: str) -> N
 def test_same_seed_same_bits_and_statistics_and_temperature_are_left_alone(run: Any, parent: Clip, name: str) -> None:
     values = {} if name == "ssd" else {"steps": 4}
     runs = [run(name, number, **values) for number in range(2)]
-    first, second = (state(made.task.clip) for made in runs)
+    first, second = (state(made.problem.clip) for made in runs)
     changed = 0
     for key, value in state(parent).items():
         assert torch.equal(first[key], second[key]), key
@@ -120,7 +120,7 @@ def test_same_seed_same_bits_and_statistics_and_temperature_are_left_alone(run: 
 
 def test_the_penalty_shrinks_the_weights_and_ends_at_zero(run: Any) -> None:
     def size(made: Run) -> float:
-        return sum(weight.abs().sum().item() for weight in made.task.clip.model.parameters())
+        return sum(weight.abs().sum().item() for weight in made.problem.clip.model.parameters())
 
     penalised = run("l1_sparse")
     assert size(penalised) < size(run("l1_sparse", alpha=0.0)) - 100
@@ -132,11 +132,11 @@ def test_label_agnostic_moves_forgotten_features_out_of_their_distribution(run: 
     made = run("label_agnostic")
 
     def features(model: Clip, forgotten: bool) -> Tensor:
-        gallery = view(model, made.task.forget if forgotten else made.task.retain, 64)
+        gallery = view(model, made.problem.forget if forgotten else made.problem.retain, 64)
         return torch.cat([gallery.images, gallery.texts], dim=1).clone()
 
     moved = [
-        (features(made.task.clip, forgotten) - features(parent, forgotten)).square().sum(dim=1).mean()
+        (features(made.problem.clip, forgotten) - features(parent, forgotten)).square().sum(dim=1).mean()
         for forgotten in (True, False)
     ]
     assert moved[0] > 2 * moved[1], moved
@@ -189,7 +189,7 @@ def test_dampening_of_hand_made_fisher_values() -> None:
 
 
 def test_dampening_only_shrinks(run: Any, parent: Clip) -> None:
-    after = state(run("ssd").task.clip)
+    after = state(run("ssd").problem.clip)
     for key, value in state(parent).items():
         assert (after[key].abs() <= value.abs()).all(), key
         assert (after[key] * value >= 0).all(), key

@@ -15,19 +15,22 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from bench.planted import CHANGES, encoded
-from expunge import clip
-from expunge.catalog import Catalog, Sample, Source, write_catalog
-from expunge.clip import decode_image
 from expunge.commands import requests as commands
-from expunge.config import CatalogParams, LedgerParams, Params
-from expunge.errors import ExpungeError
-from expunge.files import sha256_bytes
-from expunge.ledger import Ledger
-from expunge.near_duplicates.search import NearDuplicate, near_duplicates
-from expunge.paths import Paths
-from expunge.releases import Release
-from expunge.selection import matches, select
-from expunge.sources import open_source
+from expunge.corpus.catalog import Catalog, write_catalog
+from expunge.corpus.sample import Sample, Source
+from expunge.corpus.settings import CatalogParams
+from expunge.corpus.sources import open_source
+from expunge.models import clip
+from expunge.models.clip import decode_image
+from expunge.near_duplicates.find import NearDuplicate, near_duplicates
+from expunge.project.errors import ExpungeError
+from expunge.project.files import sha256_bytes
+from expunge.project.paths import Paths
+from expunge.releases.release import Release
+from expunge.requests.ledger import Ledger
+from expunge.requests.settings import LedgerParams
+from expunge.selection.match import matches, select
+from expunge.settings import Params
 from expunge.steps.embed import embed
 from models import tiny_clip
 from project import tiny_params, write_params

@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from expunge.catalog import Sample, Source
-from expunge.config import CatalogParams
-from expunge.sources import open_source
+from expunge.corpus.sample import Sample, Source
+from expunge.corpus.settings import CatalogParams
+from expunge.corpus.sources import open_source
 
 
 @pytest.fixture(scope="module")

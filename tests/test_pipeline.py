@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from expunge.files import sha256_file
+from expunge.project.files import sha256_file
 from project import approved_request, lenient_gate, make_project, run, tiny_params, write_params
 
 RESULTS = ("models", "data/embeddings", "data/index", "data/sets", "data/catalog")
@@ -78,8 +78,10 @@ def test_dvc_repro_by_hand_gives_the_same_files_as_the_flow(served: Path, tmp_pa
 
 def test_the_release_holds_no_vector_of_a_forgotten_sample(served: Path) -> None:
     script = (
-        "from pathlib import Path; from expunge.paths import Paths; from expunge.search import load_embeddings;"
-        "from expunge.index import *; from expunge.catalog import vector_id; from expunge.selection import read_forget;"
+        "from pathlib import Path; from expunge.project.paths import Paths;"
+        "from expunge.embeddings.search import load_embeddings;"
+        "from expunge.embeddings.index import *; from expunge.corpus.sample import vector_id;"
+        "from expunge.selection.sets import read_forget;"
         "paths = Paths(); where = paths.release('r001'); gone = {row.sample_id for row in read_forget(where.forget)};"
         "held = set(load_embeddings(paths, 'r001').ids);"
         "keys = set(index_ids(read_index(where.index / 'image.faiss')).tolist());"

@@ -10,13 +10,14 @@ import typer
 from typer.testing import CliRunner
 
 from certified import LEDGER, purged, requests_in_ledger
-from expunge.config import MlflowParams, Params
-from expunge.errors import ExpungeError
-from expunge.files import write_bytes, write_json
-from expunge.lineage.audit import misplaced_aliases
-from expunge.lineage.mlflow import Store, existing_store
-from expunge.lineage.promotion import promote
-from expunge.paths import Paths
+from expunge.lineage.mlflow.store import Store, existing_store
+from expunge.lineage.settings import MlflowParams
+from expunge.project.errors import ExpungeError
+from expunge.project.files import write_bytes, write_json
+from expunge.project.paths import Paths
+from expunge.proof.aliases import misplaced_aliases
+from expunge.proof.promotion import promote
+from expunge.settings import Params
 from expunge.steps.register import register
 from fake_release import make_project, params_of
 

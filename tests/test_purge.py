@@ -17,19 +17,19 @@ import pytest
 from typer.testing import CliRunner
 
 import fake_release
-from expunge.catalog import Catalog
 from expunge.cli import app
-from expunge.config import load_params
-from expunge.errors import ExpungeError
-from expunge.ledger import Ledger
-from expunge.lineage.dvc import read_locks
-from expunge.lineage.mlflow import existing_store
-from expunge.paths import Paths
+from expunge.corpus.catalog import Catalog
+from expunge.lineage.dvc.locks import read_locks
+from expunge.lineage.mlflow.store import existing_store
+from expunge.project.errors import ExpungeError
+from expunge.project.paths import Paths
 from expunge.purge import places, run
 from expunge.purge.plan import Plan, plan
 from expunge.purge.scan import Scan, scan
 from expunge.purge.traces import Trace, coverage
-from expunge.selection import read_forget
+from expunge.requests.ledger import Ledger
+from expunge.selection.sets import read_forget
+from expunge.settings import load_params
 from project import run as command
 from test_pipeline import digests
 
@@ -37,20 +37,20 @@ STAYS = ("models/r001/", "models/gold/", "data/sets/r001/", "data/embeddings/r00
 KILLS = (
     "catalog",
     "retained",
-    "expunge.lineage.rebase._retire_root_stages",
+    "expunge.lineage.dvc.rebase._retire_root_stages",
     "pipeline",
     "workspace",
     "mlflow",
     "prefect",
-    "expunge.lineage.objects.forget_listings",
+    "expunge.lineage.dvc.objects.forget_listings",
     "stores",
 )
 """A step is killed when its work is done and not yet noted; a function, instead of being called."""
 
 KILLED = """
 import importlib, os, signal, sys
-from expunge.config import load_params
-from expunge.paths import Paths
+from expunge.settings import load_params
+from expunge.project.paths import Paths
 from expunge.purge import run
 from expunge.purge.journal import Journal
 
@@ -214,7 +214,7 @@ def test_the_release_can_be_traced_and_mlflow_says_what_was_purged(purged: Purge
 
 
 def test_the_ledger_says_purged_and_names_the_proof(purged: Purged) -> None:
-    from expunge.files import sha256_file
+    from expunge.project.files import sha256_file
 
     paths = Paths(purged.root)
     record = Ledger.open(load_params(paths.params).ledger, paths.root).get("req-0001")

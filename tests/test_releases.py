@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from expunge.config import LedgerParams
-from expunge.errors import ExpungeError
-from expunge.files import write_json
-from expunge.ledger import Ledger
-from expunge.paths import Paths
-from expunge.releases import chain, create_release, load_release, next_name, plan, served_requests, stages_text
-from expunge.requests import DeletionRequest
+from expunge.project.errors import ExpungeError
+from expunge.project.files import write_json
+from expunge.project.paths import Paths
+from expunge.releases.chain import chain, load_release, next_name, served_requests
+from expunge.releases.cut import create_release, plan, stages_text
+from expunge.requests.ledger import Ledger
+from expunge.requests.request import DeletionRequest
+from expunge.requests.settings import LedgerParams
 from project import ROOT
 
 

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from expunge.files import read_json, write_json
+from expunge.project.files import read_json, write_json
 from expunge.steps.report import report
 from fake_release import SECRET_CAPTION, SECRET_IDS, make_project, params_of
 
@@ -95,7 +95,7 @@ def test_page_says_the_verdict_first(page):
 
 
 def test_page_carries_digests_credit_and_the_commands_to_check_them(page, tmp_path):
-    from expunge.files import sha256_file
+    from expunge.project.files import sha256_file
 
     paths = make_project(tmp_path)
     assert sha256_file(paths.release("r001").model / "model.safetensors") in page

@@ -16,15 +16,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from expunge import database as database_module
-from expunge import journal
 from expunge.commands import requests as commands
-from expunge.config import LedgerParams
-from expunge.errors import ExpungeError
-from expunge.events import FORWARD, GENESIS, Event, check_chain
-from expunge.files import canonical_json
-from expunge.ledger import Ledger
-from expunge.requests import DeletionRequest, IdSelector, month_after, requester_digest
+from expunge.project.clock import month_after
+from expunge.project.errors import ExpungeError
+from expunge.project.files import canonical_json
+from expunge.requests import database as database_module
+from expunge.requests import table as journal
+from expunge.requests.events import FORWARD, GENESIS, Event, check_chain
+from expunge.requests.keys import requester_digest
+from expunge.requests.ledger import Ledger
+from expunge.requests.request import DeletionRequest, IdSelector
+from expunge.requests.settings import LedgerParams
 from samples import make_catalog
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -516,7 +518,7 @@ def test_a_text_request_asks_the_newest_finished_release(project: Path, monkeypa
         asked.append((release, text))
         return {f"sample:{number:04d}": number / 100 for number in range(24)}
 
-    monkeypatch.setattr("expunge.search.text_scores", scores)
+    monkeypatch.setattr("expunge.embeddings.search.text_scores", scores)
     expunge_request("add", "--text", "red", "--text", "green", "--basis", "safety")
     assert asked == [("base", "red"), ("base", "green")]
     selectors = json.loads(expunge_request("show", "req-0001", "--json"))["selectors"]

@@ -19,15 +19,16 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from expunge.catalog import Catalog, Source, write_catalog
-from expunge.config import load_params
-from expunge.errors import ExpungeError
-from expunge.paths import Paths
+from expunge.corpus.catalog import Catalog, write_catalog
+from expunge.corpus.sample import Source
+from expunge.project.errors import ExpungeError
+from expunge.project.paths import Paths
 from expunge.purge import places
 from expunge.purge import scan as scanning
 from expunge.purge.rows import remove_rows, retained_digest
 from expunge.purge.scan import scan
 from expunge.purge.traces import Trace, coverage, gather, load, save
+from expunge.settings import load_params
 from project import ROOT
 from samples import make_samples
 
@@ -187,7 +188,7 @@ def test_words_of_tracked_code_are_no_finding_nor_is_what_python_compiles_from_i
     source, stray = tmp_path / "expunge" / "clip.py", tmp_path / "expunge" / "stray.py"
     for path in (source, stray):
         path.write_text('"""Like a pineapple."""')
-    for command in (["init", "--quiet"], ["add", "expunge/clip.py"]):
+    for command in (["init", "--quiet"], ["add", "expunge/models/clip.py"]):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
     allowed = places.pseudonyms_allowed(Paths(tmp_path.resolve()), load_params(ROOT / "params.yaml"), [])
     compiled = source.parent.resolve() / "__pycache__"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from expunge.evaluation.scores import scores
+from expunge.examination.scores import scores
 
 
 def block(forget: float, retain: float, test: float, mia_auc: float) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from expunge.clip import model_digest
-from expunge.index import build_index, write_index, write_origin
-from expunge.paths import Paths
-from expunge.search import load_embeddings
-from expunge.search_audit import ask
-from expunge.selection import read_forget
+from expunge.embeddings.index import build_index, write_index, write_origin
+from expunge.embeddings.search import load_embeddings
+from expunge.models.clip import model_digest
+from expunge.project.paths import Paths
+from expunge.proof.answers import ask
+from expunge.selection.sets import read_forget
 from project import run
 
 

@@ -10,26 +10,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from expunge.catalog import Caption, Catalog, Source, write_catalog
-from expunge.errors import ExpungeError
-from expunge.files import sha256_file
-from expunge.near_duplicates.search import NearDuplicate
-from expunge.predicates import query_ids
-from expunge.preview import preview, words
-from expunge.requests import DeletionRequest
-from expunge.selection import (
-    BLOCK,
-    ForgetRow,
-    RetainRow,
-    choose_retain,
-    matches,
-    nearest,
-    read_forget,
-    read_retain,
-    select,
-    write_forget,
-    write_retain,
-)
+from expunge.corpus.catalog import Catalog, write_catalog
+from expunge.corpus.sample import Caption, Source
+from expunge.intake.preview import preview, words
+from expunge.near_duplicates.find import NearDuplicate
+from expunge.project.errors import ExpungeError
+from expunge.project.files import sha256_file
+from expunge.requests.request import DeletionRequest
+from expunge.selection.match import matches, select
+from expunge.selection.neighbours import BLOCK, choose_retain, nearest
+from expunge.selection.predicates import query_ids
+from expunge.selection.sets import ForgetRow, RetainRow, read_forget, read_retain, write_forget, write_retain
 from samples import CLASSES, make_catalog, make_samples
 
 COUNT = 24
@@ -295,7 +286,7 @@ def test_neighbours_are_the_nearest_by_image_and_text(monkeypatch) -> None:
     assert [row.sample_id for row in rows if row.role == "neighbours"] == [ids[row] for row in expected]
     np.testing.assert_allclose([row.score for row in rows[:10]], mean[expected].max(axis=1), atol=1e-5)
     assert [row.score for row in rows[10:]] == [None] * 12
-    monkeypatch.setattr("expunge.selection.BLOCK", 4)
+    monkeypatch.setattr("expunge.selection.neighbours.BLOCK", 4)
     assert choose_retain(ids, splits, images, texts, forget, 10, 12, seed=3) == rows
 
 
@@ -406,7 +397,7 @@ def test_a_missing_damaged_or_foreign_set_is_one_sentence(tmp_path: Path) -> Non
 
 @dataclass
 class Store:
-    """Embeddings as `expunge.search.load_embeddings` gives them."""
+    """Embeddings as `expunge.embeddings.search.load_embeddings` gives them."""
 
     ids: list[str]
     images: np.ndarray

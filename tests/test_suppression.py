@@ -12,15 +12,16 @@ import pytest
 import yaml
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from expunge.catalog import Catalog, Sample, Source, write_catalog
-from expunge.config import Params
-from expunge.errors import ExpungeError
-from expunge.files import read_json
-from expunge.paths import Paths
-from expunge.requests import KEY_VARIABLE
-from expunge.selection import ForgetRow, write_forget
+from expunge.corpus.catalog import Catalog, write_catalog
+from expunge.corpus.sample import Sample, Source
+from expunge.near_duplicates.suppression import Suppressed, record
+from expunge.project.errors import ExpungeError
+from expunge.project.files import read_json
+from expunge.project.paths import Paths
+from expunge.requests.keys import KEY_VARIABLE
+from expunge.selection.sets import ForgetRow, write_forget
+from expunge.settings import Params
 from expunge.steps.catalog import catalog, still_needed
-from expunge.suppression import Suppressed, record
 from project import tiny_params
 from samples import make_samples
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from expunge import clip
-from expunge.catalog import Catalog
-from expunge.checkpoint import Checkpoint
-from expunge.clip import Clip
-from expunge.config import ComputeParams, TrainParams
-from expunge.errors import ExpungeError
-from expunge.pairs import load_pairs
-from expunge.training import contrastive_loss, epoch_order, possible_captions, schedule, train
+from expunge.corpus.catalog import Catalog
+from expunge.models import clip
+from expunge.models.checkpoint import Checkpoint
+from expunge.models.clip import Clip
+from expunge.models.pairs import load_pairs
+from expunge.models.settings import ComputeParams, TrainParams
+from expunge.models.training import contrastive_loss, epoch_order, possible_captions, schedule, train
+from expunge.project.errors import ExpungeError
 from models import TINY
 from project import tiny_params
 from samples import make_catalog

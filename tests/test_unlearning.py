@@ -10,25 +10,25 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from expunge import clip
-from expunge.catalog import Catalog
-from expunge.checkpoint import Checkpoint
-from expunge.clip import Clip
-from expunge.config import ComputeParams, TrainParams
-from expunge.errors import ExpungeError
-from expunge.pairs import Pairs, load_pairs
-from expunge.training import train
+from expunge.corpus.catalog import Catalog
+from expunge.models import clip
+from expunge.models.checkpoint import Checkpoint
+from expunge.models.clip import Clip
+from expunge.models.pairs import Pairs, load_pairs
+from expunge.models.settings import ComputeParams, TrainParams
+from expunge.models.training import train
+from expunge.project.errors import ExpungeError
 from expunge.unlearning import loop, registry
 from expunge.unlearning.calibration import never_seen_level
 from expunge.unlearning.loop import unlearn
-from expunge.unlearning.parameters import LoopParams
-from expunge.unlearning.task import Seen, Task, Teacher, see
+from expunge.unlearning.problem import Problem, Seen, Teacher, see
+from expunge.unlearning.settings import LoopParams
 from models import TINY
 from samples import make_catalog
 
 COMPUTE = ComputeParams(device="cpu", precision="fp32")
 STEPS = {"steps": 40, "learning_rate": 0.002, "forget_batch": 8, "retain_batch": 16}
-GRADIENT_METHODS = [name for name, entry in registry.METHODS.items() if issubclass(entry.parameters, LoopParams)]
+GRADIENT_METHODS = [name for name in registry.METHODS if issubclass(registry.parameters_class(name), LoopParams)]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def parent(corpus: Catalog, recipe: TrainParams) -> Clip:
     return model
 
 
-def make_task(corpus: Catalog, parent: Clip, recipe: TrainParams, seed: int = 0) -> Task:
+def make_problem(corpus: Catalog, parent: Clip, recipe: TrainParams, seed: int = 0) -> Problem:
     trained = sorted(corpus.split_ids("train"))
     forget, retain = set(trained[:6]), set(trained[6:50])
     kept = load_pairs(corpus, parent, retain)
@@ -59,7 +59,7 @@ def make_task(corpus: Catalog, parent: Clip, recipe: TrainParams, seed: int = 0)
         model = clip.create(TINY, 0)
         return model, train(model, load_pairs(corpus, model, set(trained) - forget), recipe, COMPUTE, 0)
 
-    return Task(
+    return Problem(
         clip=parent.clone(),
         forget=load_pairs(corpus, parent, forget),
         retain=kept,
@@ -86,7 +86,7 @@ def state(model: Clip) -> dict[str, torch.Tensor]:
 def test_every_gradient_method_changes_the_model_and_explains_its_loss(
     corpus: Catalog, parent: Clip, recipe: TrainParams, name: str
 ) -> None:
-    outcome = unlearn(make_task(corpus, parent, recipe), name, STEPS)
+    outcome = unlearn(make_problem(corpus, parent, recipe), name, STEPS)
     assert outcome.parameters_changed > 0
     assert len(outcome.curve) == STEPS["steps"]
     for row in outcome.curve:
@@ -97,12 +97,12 @@ def test_every_gradient_method_changes_the_model_and_explains_its_loss(
 def test_methods_that_forget_lower_the_similarity_of_forgotten_pairs_more_than_fine_tuning_does(
     corpus: Catalog, parent: Clip, recipe: TrainParams
 ) -> None:
-    before = similarity(parent, make_task(corpus, parent, recipe).forget)
+    before = similarity(parent, make_problem(corpus, parent, recipe).forget)
     after = {}
     for name in GRADIENT_METHODS:
-        task = make_task(corpus, parent, recipe)
-        unlearn(task, name, STEPS)
-        after[name] = similarity(task.clip, task.forget)
+        problem = make_problem(corpus, parent, recipe)
+        unlearn(problem, name, STEPS)
+        after[name] = similarity(problem.clip, problem.forget)
     forgetting = [after[name] for name in ("cliperase", "cliperase_calibrated", "grad_diff")]
     assert all(found < before - 0.1 for found in forgetting), after
     assert after["finetune"] > max(forgetting), after
@@ -112,22 +112,22 @@ def test_the_calibrated_method_stops_at_its_level_where_the_plain_one_goes_on_be
     corpus: Catalog, parent: Clip, recipe: TrainParams
 ) -> None:
     strong: dict[str, Any] = STEPS | {"steps": 80, "learning_rate": 0.004, "forgetting_weight": 30.0}
-    task = make_task(corpus, parent, recipe)
-    teacher = Teacher(task)
-    level = never_seen_level(teacher.forget, teacher.held_out, task.remaining).mean()
-    unlearn(task, "cliperase_calibrated", strong)
-    assert abs(similarity(task.clip, task.forget) - level) < 0.1
-    plain = make_task(corpus, parent, recipe)
+    problem = make_problem(corpus, parent, recipe)
+    teacher = Teacher(problem)
+    level = never_seen_level(teacher.forget, teacher.held_out, problem.remaining).mean()
+    unlearn(problem, "cliperase_calibrated", strong)
+    assert abs(similarity(problem.clip, problem.forget) - level) < 0.1
+    plain = make_problem(corpus, parent, recipe)
     unlearn(plain, "cliperase", strong)
     assert similarity(plain.clip, plain.forget) < level - 0.2
 
 
 def test_running_statistics_and_temperature_are_not_touched(corpus: Catalog, parent: Clip, recipe: TrainParams) -> None:
-    task = make_task(corpus, parent, recipe)
-    unlearn(task, "cliperase", STEPS)
+    problem = make_problem(corpus, parent, recipe)
+    unlearn(problem, "cliperase", STEPS)
     for name, value in state(parent).items():
         if "running" in name or "num_batches" in name or name == "logit_scale":
-            assert torch.equal(state(task.clip)[name], value), name
+            assert torch.equal(state(problem.clip)[name], value), name
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(
@@ -135,9 +135,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(
 ) -> None:
     models = []
     for seed in (0, 0, 1):
-        task = make_task(corpus, parent, recipe, seed)
-        unlearn(task, "cliperase_calibrated", STEPS)
-        models.append(state(task.clip))
+        problem = make_problem(corpus, parent, recipe, seed)
+        unlearn(problem, "cliperase_calibrated", STEPS)
+        models.append(state(problem.clip))
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
     assert any(not torch.equal(models[0][name], models[2][name]) for name in models[0])
 
@@ -146,7 +146,7 @@ def test_a_run_that_is_killed_after_a_checkpoint_ends_with_the_same_bits(
     corpus: Catalog, parent: Clip, recipe: TrainParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "CHECKPOINT_STEPS", 10)
-    whole = make_task(corpus, parent, recipe)
+    whole = make_problem(corpus, parent, recipe)
     unlearn(whole, "cliperase", STEPS)
 
     def killed(step: int, total: int, loss: float) -> None:
@@ -155,19 +155,19 @@ def test_a_run_that_is_killed_after_a_checkpoint_ends_with_the_same_bits(
 
     checkpoint = Checkpoint(tmp_path, "key")
     with pytest.raises(KeyboardInterrupt):
-        unlearn(make_task(corpus, parent, recipe), "cliperase", STEPS, checkpoint, killed)
+        unlearn(make_problem(corpus, parent, recipe), "cliperase", STEPS, checkpoint, killed)
     assert any(tmp_path.iterdir()), "nothing was saved before the kill"
     seen: list[int] = []
-    again = make_task(corpus, parent, recipe)
+    again = make_problem(corpus, parent, recipe)
     unlearn(again, "cliperase", STEPS, checkpoint, lambda step, total, loss: seen.append(step))
     assert seen[0] == 21
     assert all(torch.equal(state(again.clip)[name], value) for name, value in state(whole.clip).items())
 
 
 def test_retraining_never_sees_the_forget_set(corpus: Catalog, parent: Clip, recipe: TrainParams) -> None:
-    task = make_task(corpus, parent, recipe)
-    outcome = unlearn(task, "retrain", {})
-    assert similarity(outcome.clip, task.forget) < similarity(parent, task.forget) - 0.1
+    problem = make_problem(corpus, parent, recipe)
+    outcome = unlearn(problem, "retrain", {})
+    assert similarity(outcome.clip, problem.forget) < similarity(parent, problem.forget) - 0.1
 
 
 def test_unknown_methods_and_misspelt_hyper_parameters_are_refused() -> None:
@@ -237,7 +237,7 @@ def test_dampening_spares_the_image_tower_and_the_descent_goes_on_from_it(
     corpus: Catalog, parent: Clip, recipe: TrainParams
 ) -> None:
     values = STEPS | {"steps": 1, "learning_rate": 1e-9, "weights": {"choice": "text"}}
-    dampened, plain = make_task(corpus, parent, recipe), make_task(corpus, parent, recipe)
+    dampened, plain = make_problem(corpus, parent, recipe), make_problem(corpus, parent, recipe)
     unlearn(dampened, "cliperase_calibrated", values | {"dampening": {"alpha": 2.0}})
     unlearn(plain, "cliperase_calibrated", values | {"dampening": None})
     before, after = state(parent), state(dampened.clip)
@@ -251,9 +251,9 @@ def test_dampening_spares_the_image_tower_and_the_descent_goes_on_from_it(
 def test_a_recipe_that_never_draws_the_plain_caption_is_no_obstacle(
     corpus: Catalog, parent: Clip, recipe: TrainParams
 ) -> None:
-    task = make_task(corpus, parent, recipe.model_copy(update={"templates": ["a drawing of {caption}"]}))
+    problem = make_problem(corpus, parent, recipe.model_copy(update={"templates": ["a drawing of {caption}"]}))
     values = STEPS | {"weights": {"choice": "text"}, "remaining_batch": 8}
-    assert unlearn(task, "cliperase_calibrated", values).parameters_changed > 0
+    assert unlearn(problem, "cliperase_calibrated", values).parameters_changed > 0
 
 
 def test_captions_outside_of_the_retain_set_are_held_where_they_were(
@@ -262,13 +262,13 @@ def test_captions_outside_of_the_retain_set_are_held_where_they_were(
     """The forget set moves the text tower; what keeps captions in place that no picture is drawn for is the anchor."""
     moved = {}
     for count in (0, 32):
-        task = make_task(corpus, parent, recipe)
-        told = set(task.forget.canonical()) | set(task.retain.canonical())
-        others = [row for row, caption in enumerate(task.remaining.captions) if caption not in told]
+        problem = make_problem(corpus, parent, recipe)
+        told = set(problem.forget.canonical()) | set(problem.retain.canonical())
+        others = [row for row, caption in enumerate(problem.remaining.captions) if caption not in told]
         values = STEPS | {"steps": 40, "learning_rate": 0.004, "remaining_batch": count, "weights": {"choice": "text"}}
-        unlearn(task, "cliperase_calibrated", values)
-        texts = task.clip.encode_texts([task.remaining.captions[row] for row in others])
-        moved[count] = (texts - task.remaining.texts[others]).square().sum(dim=1).mean().item()
+        unlearn(problem, "cliperase_calibrated", values)
+        texts = problem.clip.encode_texts([problem.remaining.captions[row] for row in others])
+        moved[count] = (texts - problem.remaining.texts[others]).square().sum(dim=1).mean().item()
     assert moved[32] < 0.7 * moved[0], moved
 
 

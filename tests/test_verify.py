@@ -13,13 +13,13 @@ import pytest
 from typer.testing import CliRunner
 
 from certified import LEDGER, certified_project, certify, purged
-from expunge.config import Params
-from expunge.errors import ExpungeError
-from expunge.files import write_json
-from expunge.ledger import Ledger
-from expunge.lineage.signing import create_keys, read_signed, trusted_key
-from expunge.paths import Paths
-from expunge.verify import record_verified, verify
+from expunge.project.errors import ExpungeError
+from expunge.project.files import write_json
+from expunge.project.paths import Paths
+from expunge.proof.signing import create_keys, read_signed, trusted_key
+from expunge.proof.verify import record_verified, verify
+from expunge.requests.ledger import Ledger
+from expunge.settings import Params
 from fake_release import change_model
 from project import run
 
@@ -270,7 +270,7 @@ def test_a_replay_finds_a_model_that_the_recipe_does_not_give(served: Path, tmp_
 
 
 def test_an_index_or_embeddings_of_another_model_are_refused(served: Path, tmp_path: Path) -> None:
-    from expunge.search import search_images
+    from expunge.embeddings.search import search_images
 
     for name in ("data", "models", "releases"):
         shutil.copytree(served / name, tmp_path / name)

@@ -11,9 +11,9 @@ import numpy as np
 from bench.forgetting.models import workplace
 from bench.forgetting.run import Bench
 from bench.forgetting.scenarios import HARD_SETS, SCENARIOS
-from expunge.evaluation import hard_sets
-from expunge.evaluation.gallery import match
-from expunge.files import write_json
+from expunge.embeddings.gallery import match
+from expunge.examination import hard_sets
+from expunge.project.files import write_json
 
 COUNT = 50
 

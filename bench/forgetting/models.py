@@ -10,14 +10,15 @@ from pathlib import Path
 
 from bench.forgetting import persons
 from bench.forgetting.scenarios import REPORTED, SCENARIOS, VALIDATION, Scenario
-from expunge import clip
-from expunge.catalog import Catalog, Source, write_catalog
-from expunge.clip import Clip
-from expunge.config import Params, load_params
-from expunge.files import digest_of, read_json, write_json
-from expunge.progress import progress
-from expunge.scratch import train_from_scratch
-from expunge.sources.openmoji import open_source
+from expunge.corpus.catalog import Catalog, write_catalog
+from expunge.corpus.sample import Source
+from expunge.corpus.sources.openmoji import open_source
+from expunge.models import clip
+from expunge.models.clip import Clip
+from expunge.models.retrain import train_from_scratch
+from expunge.project.files import digest_of, read_json, write_json
+from expunge.project.progress import progress
+from expunge.settings import Params, load_params
 
 WORK = Path(".expunge/bench")
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from expunge.catalog import Caption, Sample
+from expunge.corpus.sample import Caption, Sample
 
 PERSONS, FORGOTTEN_PERSONS, SEED = 40, 10, 7
 KINDS = ("forget", "association", "identity")

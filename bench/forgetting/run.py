@@ -21,20 +21,21 @@ from bench.forgetting import persons
 from bench.forgetting.models import Workplace, workplace
 from bench.forgetting.scenarios import REPORTED, SCENARIOS, Scenario
 from bench.machine import machine
-from expunge.catalog import Catalog
-from expunge.clip import Clip
-from expunge.evaluation import associations
-from expunge.evaluation.associations import Associations
-from expunge.evaluation.examination import Subject, examine
-from expunge.evaluation.gallery import Gallery, view
+from expunge.corpus.catalog import Catalog
+from expunge.embeddings.gallery import Gallery, view
 from expunge.evaluation.gate import judge
 from expunge.evaluation.measure import Measured, Sets, measure
-from expunge.files import write_json
-from expunge.pairs import Pairs, load_pairs
-from expunge.selection import RetainRow, choose_retain
+from expunge.examination import associations
+from expunge.examination.associations import Associations
+from expunge.examination.examine import Subject, examine
+from expunge.models.clip import Clip
+from expunge.models.pairs import Pairs, load_pairs
+from expunge.project.files import write_json
+from expunge.selection.neighbours import choose_retain
+from expunge.selection.sets import RetainRow
 from expunge.unlearning import registry
 from expunge.unlearning.loop import unlearn
-from expunge.unlearning.task import Seen, Task
+from expunge.unlearning.problem import Problem, Seen
 
 RESULTS = Path("bench/results/forgetting")
 ORIGINAL, GOLD = "original", "gold"
@@ -136,19 +137,21 @@ class Bench:
             retained = self.retained(seen, forget, gone)
             gone |= forget
             start = time.perf_counter()
-            outcome = unlearn(self.task(model, seen, forget, gone, retained), method, values)
+            outcome = unlearn(self.problem(model, seen, forget, gone, retained), method, values)
             seconds += time.perf_counter() - start
             model, changed = outcome.clip, max(changed, outcome.parameters_changed)
         return model, {"unlearn_seconds": round(seconds, 2), "parameters_changed": changed}
 
-    def task(self, model: Clip, seen: Gallery, forget: set[str], gone: set[str], retained: Sequence[RetainRow]) -> Task:
+    def problem(
+        self, model: Clip, seen: Gallery, forget: set[str], gone: set[str], retained: Sequence[RetainRow]
+    ) -> Problem:
         """The unlearning problem, as the step `unlearn` builds it; `seen` are the parent's embeddings."""
         params = self.place.params
         retain = load_pairs(self.catalog, model, {row.sample_id for row in retained})
         neighbours = {row.sample_id for row in retained if row.role == "neighbours"}
         stay = self.rows(self.catalog.split_ids("train") - gone)
         captions = self.catalog.metadata["caption"].take(stay).to_pylist()
-        return Task(
+        return Problem(
             clip=model,
             forget=load_pairs(self.catalog, model, forget),
             retain=retain,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from expunge.catalog import Catalog
-from expunge.files import read_json
+from expunge.corpus.catalog import Catalog
+from expunge.project.files import read_json
 
 Rows = list[dict]
 HARD_SETS = Path(__file__).with_name("hard_sets.json")

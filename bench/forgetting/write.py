@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from bench.forgetting.run import GOLD, GROUPS, ORIGINAL, RECALL, RESULTS, SIMILARITY, distance
 from bench.forgetting.scenarios import HARD, REPORTED, SCENARIOS, VALIDATION, Scenario
-from expunge.config import load_params
-from expunge.files import atomic_path, read_json
+from expunge.project.files import atomic_path, read_json
+from expunge.settings import load_params
 
 PAGE = Path("docs/benchmark.md")
 FIGURE = Path("docs/images/benchmark.svg")

@@ -10,15 +10,15 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
-from expunge.config import load_params
-from expunge.paths import Paths
+from expunge.project.paths import Paths
+from expunge.settings import load_params
 
 
 def audit(as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False) -> None:
     """Look for broken promises: ledger, due dates, live model, aliases, search. Status 1 if there is one."""
-    from expunge.audit import Audited, markdown
-    from expunge.audit import audit as find
-    from expunge.ledger import Ledger
+    from expunge.proof.audit import Audited, markdown
+    from expunge.proof.audit import audit as find
+    from expunge.requests.ledger import Ledger
 
     paths = Paths()
     params = load_params(paths.params)

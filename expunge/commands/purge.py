@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from expunge.config import load_params
-from expunge.errors import ExpungeError
-from expunge.paths import Paths
+from expunge.project.errors import ExpungeError
+from expunge.project.paths import Paths
+from expunge.settings import load_params
 
 
 def purge(

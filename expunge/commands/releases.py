@@ -13,10 +13,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from expunge.config import load_params
-from expunge.errors import ExpungeError
-from expunge.files import read_json
-from expunge.paths import BASE, Paths
+from expunge.project.errors import ExpungeError
+from expunge.project.files import read_json
+from expunge.project.paths import BASE, Paths
+from expunge.settings import load_params
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 COLUMNS = {"original": "before", "unlearned": "after", "retrained": "retrained"}
@@ -31,9 +31,10 @@ def release(
     """Cut a release from all approved, unserved requests, and those that the live model no longer honours; run it."""
     from pydantic import ValidationError
 
-    from expunge.config import explain
-    from expunge.ledger import Ledger
-    from expunge.releases import check_name, drop_withdrawn, plan
+    from expunge.project.schema import explain
+    from expunge.releases.cut import drop_withdrawn, plan
+    from expunge.releases.release import check_name
+    from expunge.requests.ledger import Ledger
     from expunge.unlearning import registry
 
     paths = Paths()
@@ -80,7 +81,7 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Print what a release forgot and kept, and where to look next."""
-    from expunge.releases import live_release
+    from expunge.releases.chain import live_release
 
     paths = Paths()
     name = release or live_release(paths)
@@ -95,8 +96,8 @@ def report(
 
 def status(as_json: JsonOption = False) -> None:
     """Print the chain of releases, which requests wait and for how long, and which are not honoured."""
-    from expunge.ledger import Ledger
-    from expunge.releases import chain, honoured_requests, served_requests
+    from expunge.releases.chain import chain, honoured_requests, served_requests
+    from expunge.requests.ledger import Ledger
 
     paths = Paths()
     ledger = Ledger.open(load_params(paths.params).ledger, paths.root)
@@ -163,8 +164,8 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Search the image index of a release by text, image or id."""
-    from expunge.releases import chain, live_release
-    from expunge.search import search_images
+    from expunge.embeddings.search import search_images
+    from expunge.releases.chain import chain, live_release
 
     paths = Paths()
     if sum(value is not None for value in (text, id, image)) != 1:
@@ -183,7 +184,7 @@ def search(
 
 
 def _metrics(paths: Paths, name: str) -> dict[str, Any]:
-    from expunge.releases import chain, is_purged
+    from expunge.releases.chain import chain, is_purged
 
     if name not in chain(paths):
         raise ExpungeError(f"There is no release {name}; known releases: {', '.join(chain(paths))}.")
@@ -193,7 +194,7 @@ def _metrics(paths: Paths, name: str) -> dict[str, Any]:
 
 
 def _state(paths: Paths, name: str, served: dict[str, str]) -> dict[str, Any]:
-    from expunge.releases import is_purged
+    from expunge.releases.chain import is_purged
 
     where = paths.release(name)
     unregistered = {"verdict": "purged" if is_purged(paths, name) else "unfinished"}

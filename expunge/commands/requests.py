@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,18 +14,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from expunge.commands.releases import countdown
-from expunge.config import load_params
-from expunge.errors import ExpungeError, RequestRefused
-from expunge.paths import BASE, Paths
+from expunge.intake.desk import Desk
+from expunge.project.errors import ExpungeError
+from expunge.project.paths import Paths
+from expunge.settings import load_params
 
 if TYPE_CHECKING:
-    from expunge.catalog import Catalog
-    from expunge.events import Record
-    from expunge.ledger import Ledger
-    from expunge.near_duplicates.search import NearDuplicate
-    from expunge.preview import Finding, Preview
-    from expunge.requests import LikeSample, Selector
-    from expunge.selection import TextScores, Vectors
+    from expunge.intake.preview import Finding, Preview
+    from expunge.requests.events import Record
+    from expunge.requests.request import LikeSample
 
 DEFAULT_TOP = 10
 """Pictures that --text selects where neither --min-score nor --top says otherwise: few enough to look at each."""
@@ -36,8 +30,6 @@ DEFAULT_TOP = 10
 DEFAULT_LIKENESS = 0.9
 """The least cosine with an example picture where --min-score does not say otherwise."""
 
-MAX_EXAMPLE = 64 * 2**20
-"""An example of more bytes is not read."""
 
 STATE_STYLES = {
     "received": "yellow",
@@ -79,111 +71,6 @@ class State(StrEnum):
     released = "released"
     purged = "purged"
     verified = "verified"
-
-
-@dataclass(frozen=True)
-class Desk:
-    """What a clerk needs at hand; each thing is opened when it is first used."""
-
-    paths: Paths
-
-    @cached_property
-    def ledger(self) -> Ledger:
-        from expunge.ledger import Ledger
-
-        return Ledger.open(load_params(self.paths.params).ledger, self.paths.root)
-
-    @cached_property
-    def catalog(self) -> Catalog:
-        from expunge.catalog import Catalog
-
-        return Catalog(self.paths.catalog)
-
-    @cached_property
-    def built(self) -> str:
-        """The newest release that is finished: intake must not wait for one that is being made."""
-        from expunge.releases import chain
-
-        names = reversed(chain(self.paths))
-        return next(name for name in names if name == BASE or self.paths.release(name).registration.is_file())
-
-    @cached_property
-    def forgotten(self) -> set[str]:
-        """What that release and its ancestors have forgotten."""
-        from expunge.selection import read_forget
-
-        if self.built == BASE:
-            return set()
-        return {row.sample_id for row in read_forget(self.paths.release(self.built).forget)}
-
-    @property
-    def text_scores(self) -> TextScores:
-        """Scores of the pictures of that release; the model is loaded when a selector asks."""
-
-        def scores(text: str) -> dict[str, float]:
-            from expunge.search import text_scores
-
-            return text_scores(self.paths, self.built, text)
-
-        return scores
-
-    @property
-    def embeddings(self) -> Vectors | None:
-        """Of that release, None before the first `dvc repro embed`."""
-        from expunge.search import load_embeddings
-
-        if not self.paths.release(self.built).embeddings.is_dir():
-            return None
-        return load_embeddings(self.paths, self.built)
-
-    def check(self, selectors: Sequence[Selector]) -> int:
-        """How many samples `selectors` catch today.
-
-        Raises:
-            RequestRefused: nothing or everything, or they name something unknown.
-            ExpungeError: the catalog or the forget set is missing or damaged.
-        """
-        from expunge.selection import check_enough_left, matches
-
-        catalog, forgotten = self.catalog, self.forgotten
-        try:
-            found = matches(catalog, selectors, forgotten, self.text_scores)
-            check_enough_left(catalog, forgotten | set(found))
-        except ExpungeError as error:
-            raise RequestRefused(str(error)) from None
-        return len(found)
-
-    def near_duplicates(self, selected: set[str]) -> list[NearDuplicate] | None:
-        """Of these samples in the catalog, None before the first `dvc repro embed`."""
-        from expunge.clip import decode_image
-        from expunge.near_duplicates.search import near_duplicates
-        from expunge.search import picture_encoder
-
-        if (vectors := self.embeddings) is None:
-            return None
-        encode = picture_encoder(self.paths, self.built)
-        return near_duplicates(self.catalog, selected, self.forgotten, vectors, encode, decode_image)
-
-    def like_example(self, example: Path, min_score: float) -> dict[str, Any]:
-        """An image selector: what the newest finished release finds like a picture, which is not kept.
-
-        Raises:
-            ExpungeError: the file is no image, or too large.
-        """
-        from expunge.requests import example_digest
-        from expunge.search import image_scores
-
-        if example.stat().st_size > MAX_EXAMPLE:
-            raise ExpungeError(f"{example} has more than {MAX_EXAMPLE >> 20} MiB; give a smaller copy.")
-        picture = example.read_bytes()
-        scores = image_scores(self.paths, self.built, picture)
-        best = sorted((-score, name) for name, score in scores.items() if score >= min_score)
-        found = [
-            {"sample_id": name, "reason": f"image ~ score {-negative:.2f} >= {min_score:g}", "score": -negative}
-            for negative, name in best
-        ]
-        digest = example_digest(picture, self.paths.root)
-        return {"kind": "image", "example": digest, "min_score": min_score, "found": found}
 
 
 @app.command()
@@ -260,7 +147,7 @@ def import_(
     by: ByOption = None,
 ) -> None:
     """Record the requests of files; receipts go to done/, files that are at fault to refused/, with the reason."""
-    from expunge.intake import import_path
+    from expunge.intake.submissions import import_path
 
     desk = Desk(Paths())
     if path is None:
@@ -297,8 +184,8 @@ def _selectors(
     """
     from pydantic import TypeAdapter, ValidationError
 
-    from expunge.config import explain
-    from expunge.requests import Selector
+    from expunge.project.schema import explain
+    from expunge.requests.request import Selector
 
     rule = {"min_score": min_score} if min_score is not None else {"top": top or DEFAULT_TOP}
     given = [
@@ -373,9 +260,9 @@ def show(request_id: IdArgument, as_json: JsonOption = False) -> None:
 @app.command()
 def preview(request_id: IdArgument, as_json: JsonOption = False) -> None:
     """Show what a request would delete, what lies near it, and what it would not catch; write a page of pictures."""
-    from expunge.preview import preview as find
-    from expunge.preview_page import write_page
-    from expunge.selection import matches
+    from expunge.intake.preview import preview as find
+    from expunge.intake.preview_page import write_page
+    from expunge.selection.match import matches
 
     desk = Desk(Paths())
     record = desk.ledger.get(request_id)
@@ -428,7 +315,7 @@ def reject(
     by: ByOption = None,
 ) -> None:
     """Reject a request, with the reason."""
-    from expunge.preview_page import discard_pages
+    from expunge.intake.preview_page import discard_pages
 
     desk = Desk(Paths())
     desk.ledger.reject(request_id, by, reason)
@@ -443,7 +330,7 @@ def withdraw(
     by: ByOption = None,
 ) -> None:
     """Withdraw a request, approved or not, that no release serves yet."""
-    from expunge.preview_page import discard_pages
+    from expunge.intake.preview_page import discard_pages
 
     desk = Desk(Paths())
     desk.ledger.withdraw(request_id, by, reason)
@@ -456,8 +343,8 @@ def _check_servable(desk: Desk, record: Record, near_duplicates: tuple[LikeSampl
 
     A request that is decided already is left for the ledger to refuse, whatever it selects by now.
     """
-    from expunge.events import FORWARD
-    from expunge.selection import select
+    from expunge.requests.events import FORWARD
+    from expunge.selection.match import select
 
     if record.state in FORWARD["approved"]:
         request = record.request.model_copy(update={"near_duplicates": near_duplicates})

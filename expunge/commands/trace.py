@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from expunge.config import load_params
-from expunge.paths import Paths
+from expunge.project.paths import Paths
+from expunge.settings import load_params
 
 MARKS = {
     "ok": "[green]✓[/green]",

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from expunge.config import load_params
-from expunge.errors import ExpungeError
-from expunge.paths import Paths
+from expunge.project.errors import ExpungeError
+from expunge.project.paths import Paths
+from expunge.settings import load_params
 
 SHORT = 12
 app = typer.Typer(no_args_is_help=True)
@@ -32,15 +32,15 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
     """Check a release's certificate against every file, the ledger and MLflow; status 1 where one byte differs."""
-    from expunge.verify import record_verified
-    from expunge.verify import verify as check
+    from expunge.proof.verify import record_verified
+    from expunge.proof.verify import verify as check
 
     paths = Paths()
     params = load_params(paths.params)
     outcome = check(paths, params, release, key)
     checks = list(outcome.checks)
     if replay and not outcome.problems:
-        from expunge.replay import replay as run_again
+        from expunge.proof.replay import replay as run_again
 
         checks += run_again(paths, params, outcome.statement)
     problems = [check for check in checks if check["state"] == "mismatch"]
@@ -61,7 +61,7 @@ def promote(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Make a release champion: the model that is to be used."""
-    from expunge.lineage.promotion import promote as appoint
+    from expunge.proof.promotion import promote as appoint
 
     if not yes and _on_a_terminal():
         typer.confirm(f"Make {release} champion in the name of {by}?", abort=True)
@@ -88,8 +88,8 @@ def show(
 @app.command("issue")
 def issue(release: Annotated[str, typer.Argument(help="Name of the release.")]) -> None:
     """Sign the certificates of a release again: after a purge, or with another key."""
-    from expunge.lineage.certificate import issue_again
-    from expunge.releases import chain
+    from expunge.proof.certificate import issue_again
+    from expunge.releases.chain import chain
 
     paths = Paths()
     if release not in chain(paths):
@@ -101,7 +101,7 @@ def issue(release: Annotated[str, typer.Argument(help="Name of the release.")]) 
 @app.command("new-key")
 def new_key() -> None:
     """Make the signing key that the block `certificate` of params.yaml names; an existing one is never replaced."""
-    from expunge.lineage.signing import create_keys
+    from expunge.proof.signing import create_keys
 
     paths = Paths()
     params = load_params(paths.params).certificate

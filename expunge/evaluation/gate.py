@@ -11,8 +11,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from expunge.config import GateParams
-from expunge.errors import ExpungeError
+from expunge.evaluation.settings import GateParams
+from expunge.project.errors import ExpungeError
 
 
 @dataclass(frozen=True)

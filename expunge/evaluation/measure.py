@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from expunge.clip import Clip
-from expunge.config import ComputeParams, EvaluateParams
+from expunge.embeddings.gallery import Gallery, Matches, match, view
 from expunge.evaluation import membership, relearning, retrieval, zero_shot
-from expunge.evaluation.gallery import Gallery, Matches, match, view
-from expunge.pairs import Pairs
+from expunge.evaluation.settings import EvaluateParams
+from expunge.models.clip import Clip
+from expunge.models.pairs import Pairs
+from expunge.models.settings import ComputeParams
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, cat
 
-from expunge.evaluation.gallery import BLOCK, Gallery, Matches
+from expunge.embeddings.gallery import BLOCK, Gallery, Matches
 from expunge.evaluation.roc import Attack, assess
 
 

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from expunge.clip import Clip, autocast
-from expunge.config import ComputeParams, RelearnParams
-from expunge.evaluation.gallery import Gallery
-from expunge.pairs import Pairs
-from expunge.training import contrastive_loss
+from expunge.embeddings.gallery import Gallery
+from expunge.evaluation.settings import RelearnParams
+from expunge.models.clip import Clip, autocast
+from expunge.models.pairs import Pairs
+from expunge.models.settings import ComputeParams
+from expunge.models.training import contrastive_loss
 
 BATCH = 64
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from expunge.evaluation.gallery import Matches
+from expunge.embeddings.gallery import Matches
 
 DEPTHS = (1, 5, 10)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from expunge.errors import ExpungeError
+from expunge.project.errors import ExpungeError
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95

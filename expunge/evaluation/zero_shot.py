@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from expunge.clip import Clip
-from expunge.training import spoken
+from expunge.models.clip import Clip
+from expunge.models.training import spoken
 
 
 def classify(clip: Clip, images: Tensor, classes: list[str], templates: tuple[str, ...]) -> Tensor:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from expunge.errors import ExpungeError
+from expunge.project.errors import ExpungeError
 
 
 @dataclass(frozen=True)

@@ -32,14 +32,16 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from expunge.catalog import Catalog, vector_id
-from expunge.clip import Clip, autocast
-from expunge.config import Block, Params
-from expunge.costs import measured
-from expunge.errors import ExpungeError
-from expunge.pairs import Pairs, load_pairs
-from expunge.scratch import train_from_scratch
-from expunge.training import augment, contrastive_loss, draw_caption, epoch_order, schedule
+from expunge.corpus.catalog import Catalog
+from expunge.corpus.sample import vector_id
+from expunge.models.clip import Clip, autocast
+from expunge.models.pairs import Pairs, load_pairs
+from expunge.models.retrain import train_from_scratch
+from expunge.models.training import augment, contrastive_loss, draw_caption, epoch_order, schedule
+from expunge.project.costs import measured
+from expunge.project.errors import ExpungeError
+from expunge.project.schema import Block
+from expunge.settings import Params
 
 Adapter = dict[str, tuple[Tensor, Tensor]]
 """Name of a weight → its factors B [rows, r] and A [r, columns]."""

@@ -14,13 +14,13 @@ from urllib.parse import unquote, urlparse
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from expunge.catalog import PURGED, listed_shards
-from expunge.files import read_json
+from expunge.corpus.catalog import PURGED, listed_shards
 from expunge.lineage import digests
 from expunge.lineage.digests import CONFIG, WEIGHTS
-from expunge.lineage.dvc import LOCK, relative
-from expunge.lineage.project import Project
-from expunge.paths import BASE
+from expunge.lineage.dvc.locks import LOCK, relative
+from expunge.lineage.lineage import Project
+from expunge.project.files import read_json
+from expunge.project.paths import BASE
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -31,7 +31,7 @@ ABSENT = "absent"
 """What is found in place of something that must be there."""
 
 EMBEDDING_META = b"expunge"
-"""As in `expunge.embedding`, which cannot be imported without torch."""
+"""As in `expunge.embeddings.store`, which cannot be imported without torch."""
 
 
 def digest_checks(project: Project, name: str) -> list[Check]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from expunge.catalog import MANIFEST, manifest_digest
-from expunge.files import digest_of, read_json, sha256_file
-from expunge.paths import BASE, Paths
-from expunge.releases import load_release
+from expunge.corpus.catalog import MANIFEST, manifest_digest
+from expunge.project.files import digest_of, read_json, sha256_file
+from expunge.project.paths import BASE, Paths
+from expunge.releases.chain import load_release
 
 WEIGHTS = "model.safetensors"
 CONFIG = "open_clip_config.json"
-"""As in `expunge.clip`, which cannot be imported without torch."""
+"""As in `expunge.models.clip`, which cannot be imported without torch."""
 
 
 def weights(paths: Paths, name: str) -> Path:

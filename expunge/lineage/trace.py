@@ -13,14 +13,14 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from expunge.config import Params
-from expunge.errors import ExpungeError
 from expunge.lineage import digests
 from expunge.lineage.checks import digest_checks
 from expunge.lineage.digests import WEIGHTS
-from expunge.lineage.dvc import relative
-from expunge.lineage.project import Project
-from expunge.paths import Paths
+from expunge.lineage.dvc.locks import relative
+from expunge.lineage.lineage import Project
+from expunge.project.errors import ExpungeError
+from expunge.project.paths import Paths
+from expunge.settings import Params
 
 DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{8,64})")
 ACCEPTED = (
@@ -133,7 +133,7 @@ def _release_of_digest(project: Project, prefix: str) -> str:
 def _explain_unserved_request(project: Project, thing: str) -> None:
     if not re.fullmatch(r"req-\d{4,}", thing):
         return
-    from expunge.ledger import Ledger
+    from expunge.requests.ledger import Ledger
 
     try:
         state = Ledger.open(project.params.ledger, project.paths.root).get(thing).state

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from expunge.files import read_json, write_json
-from expunge.paths import Paths
+from expunge.project.files import read_json, write_json
+from expunge.project.paths import Paths
 from expunge.purge import traces
 from expunge.purge.traces import Trace
 

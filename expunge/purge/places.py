@@ -8,12 +8,12 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from expunge.catalog import Catalog
-from expunge.config import Params
-from expunge.files import sha256_file
-from expunge.lineage.dvc import tracked_files
-from expunge.lineage.objects import ObjectStore
-from expunge.paths import Paths
+from expunge.corpus.catalog import Catalog
+from expunge.lineage.dvc.objects import ObjectStore
+from expunge.lineage.git import tracked_files
+from expunge.project.files import sha256_file
+from expunge.project.paths import Paths
+from expunge.settings import Params
 
 
 def prefect_home() -> Path:

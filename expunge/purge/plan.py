@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from expunge.catalog import Catalog
-from expunge.config import Params
-from expunge.errors import ExpungeError
-from expunge.files import digest_of, read_json, sha256_file
-from expunge.lineage import objects, rebase, retire
-from expunge.lineage.dvc import read_locks, relative
+from expunge.corpus.catalog import Catalog
+from expunge.lineage.dvc import objects, rebase
+from expunge.lineage.dvc.locks import read_locks, relative
+from expunge.lineage.mlflow import retire
 from expunge.lineage.trace import trace
-from expunge.paths import BASE, Paths
-from expunge.releases import chain, is_purged
-from expunge.selection import read_forget
+from expunge.project.errors import ExpungeError
+from expunge.project.files import digest_of, read_json, sha256_file
+from expunge.project.paths import BASE, Paths
+from expunge.releases.chain import chain, is_purged
+from expunge.selection.sets import read_forget
+from expunge.settings import Params
 
 
 @dataclass(frozen=True)

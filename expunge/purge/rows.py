@@ -9,9 +9,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from expunge.catalog import MANIFEST, PURGED, Catalog, listed_shards
-from expunge.errors import ExpungeError
-from expunge.files import atomic_path, canonical_json, digest_of, read_json, sha256_bytes, sha256_file, write_json
+from expunge.corpus.catalog import MANIFEST, PURGED, Catalog, listed_shards
+from expunge.project.errors import ExpungeError
+from expunge.project.files import (
+    atomic_path,
+    canonical_json,
+    digest_of,
+    read_json,
+    sha256_bytes,
+    sha256_file,
+    write_json,
+)
 
 
 def remove_rows(folder: Path, forgotten: Set[str], data_version: str | None) -> None:

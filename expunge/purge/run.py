@@ -14,23 +14,25 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from expunge.catalog import Catalog
-from expunge.config import Params
-from expunge.errors import ExpungeError
-from expunge.files import sha256_file
-from expunge.lineage import objects, rebase, retire
+from expunge.corpus.catalog import Catalog
 from expunge.lineage.digests import registration_of
-from expunge.lineage.dvc import data_version, relative
-from expunge.paths import Paths
-from expunge.purge import places, proof
+from expunge.lineage.dvc import objects, rebase
+from expunge.lineage.dvc.locks import data_version, relative
+from expunge.lineage.mlflow import retire
+from expunge.project.clock import iso_seconds, utc_now
+from expunge.project.errors import ExpungeError
+from expunge.project.files import sha256_file
+from expunge.project.paths import Paths
+from expunge.purge import evidence as proof
+from expunge.purge import places
 from expunge.purge.journal import Journal
 from expunge.purge.plan import Plan, leftovers
 from expunge.purge.rows import remove_rows, retained_digest
 from expunge.purge.scan import Searcher
 from expunge.purge.traces import gather
-from expunge.releases import load_release
-from expunge.requests import iso_seconds, utc_now
-from expunge.selection import read_forget
+from expunge.releases.chain import load_release
+from expunge.selection.sets import read_forget
+from expunge.settings import Params
 
 Report = Callable[[str], None]
 
@@ -160,7 +162,7 @@ def _keep(purge: Purge) -> None:
 
 
 def _ledger(purge: Purge) -> None:
-    from expunge.ledger import Ledger
+    from expunge.requests.ledger import Ledger
 
     paths, journal = purge.paths, purge.journal
     ledger = Ledger.open(purge.params.ledger, paths.root)
@@ -173,7 +175,7 @@ def _ledger(purge: Purge) -> None:
 
 def _certificate(purge: Purge) -> None:
     """The release's certificates now say what was purged and what was found."""
-    from expunge.lineage.certificate import issue_again
+    from expunge.proof.certificate import issue_again
 
     issue_again(purge.paths, purge.params, purge.journal.release)
 

@@ -21,8 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from ahocorasick_rs import BytesAhoCorasick
 
-from expunge.catalog import Catalog
-from expunge.files import write_bytes
+from expunge.corpus.catalog import Catalog
+from expunge.project.files import write_bytes
 
 ENCODED, PIXELS = 36, 96
 """Bytes of a window; the first is a multiple of three, so that its base64 is a part of the file's."""
@@ -108,7 +108,7 @@ def _of_sample(row: dict, owner: int) -> Iterator[Trace]:
 
 
 def _pixels(row: dict) -> bytes:
-    from expunge.clip import decode_image  # imports torch, which a resumed purge does without
+    from expunge.models.clip import decode_image
 
     return decode_image(row["image"], row["sample_id"]).tobytes()
 

@@ -22,8 +22,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 
-from expunge.paths import BASE, Paths
-from expunge.report.curves import read_curve
+from expunge.models.curves import read_curve
+from expunge.project.paths import BASE, Paths
 from expunge.report.words import MODELS, SETS
 
 GROUPS = ("forget", "neighbours", "retain", "test")

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from expunge.config import Params, load_params
-from expunge.errors import ExpungeError
-from expunge.paths import Paths
+from expunge.project.errors import ExpungeError
+from expunge.project.paths import Paths
+from expunge.settings import Params, load_params
 
 Step = Callable[[Paths, Params, str], None]
 

@@ -6,16 +6,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
-from expunge.catalog import Sample, write_catalog
-from expunge.config import Params
-from expunge.files import write_json
+from expunge.corpus.catalog import write_catalog
+from expunge.corpus.sample import Sample
+from expunge.corpus.sources import open_source
 from expunge.lineage.digests import weights
-from expunge.paths import BASE, Paths
-from expunge.releases import chain, live_release
-from expunge.selection import read_forget
-from expunge.sources import open_source
+from expunge.near_duplicates.suppression import Suppressed
+from expunge.project.files import write_json
+from expunge.project.paths import BASE, Paths
+from expunge.releases.chain import chain, live_release
+from expunge.selection.sets import read_forget
+from expunge.settings import Params
 from expunge.steps import step_main
-from expunge.suppression import Suppressed
 
 
 def catalog(paths: Paths, params: Params, release: str) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from expunge import clip
-from expunge.catalog import Catalog
-from expunge.config import Params
-from expunge.costs import measured
-from expunge.embedding import embed_catalog, origin
-from expunge.files import write_json
-from expunge.paths import BASE, Paths
-from expunge.progress import progress
-from expunge.selection import read_forget
+from expunge.corpus.catalog import Catalog
+from expunge.embeddings.store import embed_catalog, origin
+from expunge.models import clip
+from expunge.project.costs import measured
+from expunge.project.files import write_json
+from expunge.project.paths import BASE, Paths
+from expunge.project.progress import progress
+from expunge.selection.sets import read_forget
+from expunge.settings import Params
 from expunge.steps import step_main
 
 

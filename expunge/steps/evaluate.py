@@ -12,22 +12,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sklearn.decomposition import PCA
 
-from expunge import clip
-from expunge.catalog import Catalog
-from expunge.clip import Clip
-from expunge.config import Params
-from expunge.errors import ExpungeError
+from expunge.corpus.catalog import Catalog
 from expunge.evaluation.gate import judge
 from expunge.evaluation.measure import Measured, Sets, group_metrics, measure, relearn
-from expunge.files import atomic_path, read_json, write_json
-from expunge.pairs import Pairs, load_pairs
-from expunge.paths import BASE, Paths
-from expunge.progress import progress
-from expunge.releases import Release, load_release
-from expunge.selection import ForgetRow, read_forget, read_retain
+from expunge.models import clip
+from expunge.models.clip import Clip
+from expunge.models.pairs import Pairs, load_pairs
+from expunge.project.errors import ExpungeError
+from expunge.project.files import atomic_path, read_json, write_json
+from expunge.project.paths import BASE, Paths
+from expunge.project.progress import progress
+from expunge.releases.chain import load_release
+from expunge.releases.release import Release
+from expunge.selection.sets import ForgetRow, read_forget, read_retain
+from expunge.settings import Params
 from expunge.steps import step_main
 from expunge.unlearning.calibration import never_seen_level
-from expunge.unlearning.task import Seen
+from expunge.unlearning.problem import Seen
 
 
 def evaluate(paths: Paths, params: Params, release: str) -> None:

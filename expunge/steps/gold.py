@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from expunge import clip
-from expunge.catalog import Catalog
-from expunge.config import Params
-from expunge.costs import measured
-from expunge.files import write_json
-from expunge.paths import Paths
-from expunge.progress import progress
-from expunge.scratch import train_from_scratch
-from expunge.selection import read_forget
+from expunge.corpus.catalog import Catalog
+from expunge.models import clip
+from expunge.models.curves import training_rows, write_curve
+from expunge.models.retrain import train_from_scratch
+from expunge.project.costs import measured
+from expunge.project.files import write_json
+from expunge.project.paths import Paths
+from expunge.project.progress import progress
+from expunge.selection.sets import read_forget
+from expunge.settings import Params
 from expunge.steps import step_main
-from expunge.steps.curves import training_rows, write_curve
 
 
 def gold(paths: Paths, params: Params, release: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from expunge.config import Params
-from expunge.index import build_index, write_index, write_origin
-from expunge.paths import Paths
-from expunge.search import load_embeddings
+from expunge.embeddings.index import build_index, write_index, write_origin
+from expunge.embeddings.search import load_embeddings
+from expunge.project.paths import Paths
+from expunge.settings import Params
 from expunge.steps import step_main
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from expunge.config import Params
-from expunge.files import read_json, write_json
-from expunge.paths import BASE, Paths
-from expunge.releases import chain, is_purged
+from expunge.project.files import read_json, write_json
+from expunge.project.paths import BASE, Paths
+from expunge.releases.chain import chain, is_purged
+from expunge.settings import Params
 from expunge.steps import step_main
 
 

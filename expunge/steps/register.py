@@ -10,21 +10,24 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from expunge import suppression
-from expunge.catalog import MANIFEST, listed_shards
-from expunge.config import Params
-from expunge.errors import ExpungeError
-from expunge.files import read_json, write_json
+from expunge.corpus.catalog import MANIFEST, listed_shards
+from expunge.intake.preview_page import discard_pages
 from expunge.lineage import digests
-from expunge.lineage.certificate import issue
 from expunge.lineage.digests import CONFIG, WEIGHTS, sha256_if_there, weights
-from expunge.lineage.dvc import data_version, git_commit, read_locks, relative
-from expunge.lineage.mlflow import DataSet, Record, flatten, record
-from expunge.lineage.signing import signing_key
-from expunge.paths import BASE, Paths
-from expunge.preview_page import discard_pages
-from expunge.releases import Release, load_release
+from expunge.lineage.dvc.locks import data_version, read_locks, relative
+from expunge.lineage.git import git_commit
+from expunge.lineage.mlflow.entry import DataSet, Entry, flatten
+from expunge.lineage.mlflow.store import record
+from expunge.near_duplicates import suppression
+from expunge.project.errors import ExpungeError
+from expunge.project.files import read_json, write_json
+from expunge.project.paths import BASE, Paths
+from expunge.proof.certificate import issue
+from expunge.proof.signing import signing_key
+from expunge.releases.chain import load_release
+from expunge.releases.release import Release
 from expunge.report import words
+from expunge.settings import Params
 from expunge.steps import step_main
 
 UNGATED = "not gated"
@@ -32,7 +35,7 @@ UNGATED = "not gated"
 
 
 def register(paths: Paths, params: Params, release: str) -> None:
-    """Record `release` in MLflow; if its gate passed, mark its requests as served; sign its certificate."""
+    """Entry `release` in MLflow; if its gate passed, mark its requests as served; sign its certificate."""
     signing_key(paths, params.certificate)  # a missing key must not end a registration half way
     where = paths.release(release)
     metrics = read_json(where.metrics)
@@ -56,7 +59,7 @@ def _mark_released(paths: Paths, params: Params, description: Release, model_dig
     A clone of the project has the release but not the ledger in which its requests were decided; there is nothing to
     say there.
     """
-    from expunge.ledger import Ledger
+    from expunge.requests.ledger import Ledger
 
     ledger = Ledger.open(params.ledger, paths.root)
     known = {record.request.request_id for record in ledger.list()}
@@ -114,10 +117,10 @@ def _parent_model_digest(paths: Paths, parent: str | None) -> str | None:
 
 def _record(
     paths: Paths, params: Params, facts: dict[str, Any], metrics: dict[str, Any], description: Release | None
-) -> Record:
+) -> Entry:
     where, commit = paths.release(facts["release"]), git_commit(paths.root)
     curves = {"unlearning": where.unlearning_curve, "retraining": where.gold_curve}
-    return Record(
+    return Entry(
         release=facts["release"],
         parent=facts["parent"],
         requests=facts["requests"],

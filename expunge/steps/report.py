@@ -6,15 +6,17 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from expunge.catalog import MANIFEST
-from expunge.config import Params
-from expunge.files import read_json, write_bytes
+from expunge.corpus.catalog import MANIFEST
 from expunge.lineage.digests import CONFIG, WEIGHTS, catalog_digest, sha256_if_there, weights
-from expunge.lineage.dvc import git_commit, read_locks, relative
-from expunge.paths import BASE, Paths
-from expunge.releases import Release, chain, load_release
+from expunge.lineage.dvc.locks import read_locks, relative
+from expunge.lineage.git import git_commit
+from expunge.project.files import read_json, write_bytes
+from expunge.project.paths import BASE, Paths
+from expunge.releases.chain import chain, load_release
+from expunge.releases.release import Release
 from expunge.report.figures import figures_of
 from expunge.report.page import DigestLine, Facts, RequestLine, render
+from expunge.settings import Params
 from expunge.steps import step_main
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from expunge.catalog import Catalog
-from expunge.config import Params
-from expunge.paths import Paths
-from expunge.releases import forget_rows, load_release
-from expunge.search import load_embeddings
-from expunge.selection import choose_retain, write_forget, write_retain
+from expunge.corpus.catalog import Catalog
+from expunge.embeddings.search import load_embeddings
+from expunge.project.paths import Paths
+from expunge.releases.chain import load_release
+from expunge.releases.cut import forget_rows
+from expunge.selection.neighbours import choose_retain
+from expunge.selection.sets import write_forget, write_retain
+from expunge.settings import Params
 from expunge.steps import step_main
 
 

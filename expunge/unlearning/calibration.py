@@ -25,8 +25,8 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, normalize
 
-from expunge.errors import ExpungeError
-from expunge.unlearning.task import Seen
+from expunge.project.errors import ExpungeError
+from expunge.unlearning.problem import Seen
 
 FEWEST = 20
 """With fewer held-out pairs a regression on three properties is not worth its name."""

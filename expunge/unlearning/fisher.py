@@ -1,4 +1,4 @@
-"""The diagonal of the empirical Fisher information: how much each weight matters to some of a task's pairs."""
+"""The diagonal of the empirical Fisher information: how much each weight matters to some of a problem's pairs."""
 
 from __future__ import annotations
 
@@ -29,15 +29,17 @@ def squared_gradients(
     Args:
         rows: numbers of pairs, those to forget first and the retained ones after them.
         tokenize: captions → token ids that the model knows at the moment.
-        images, texts: the parent's unit embeddings of all pairs of the task in that order, [F + R, D].
+        images, texts: the parent's unit embeddings of all pairs of the problem in that order, [F + R, D].
     """
-    task, clip = method.task, method.task.clip
+    problem, clip = method.problem, method.problem.clip
     squares = [torch.zeros_like(weight) for weight in weights]
     total = 0.0
     runs_images, runs_texts = learns_images(clip.model), learns_texts(clip.model)
     clip.model.eval()
     for row in rows:
-        pairs, position = (task.forget, row) if row < len(task.forget) else (task.retain, row - len(task.forget))
+        pairs, position = (
+            (problem.forget, row) if row < len(problem.forget) else (problem.retain, row - len(problem.forget))
+        )
         own = torch.tensor([row], device=clip.device)
         losses = []
         if runs_images:

@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from expunge.checkpoint import Checkpoint
-from expunge.clip import Clip, autocast, compact_vocabulary
-from expunge.errors import ExpungeError
-from expunge.training import draw_caption, schedule
+from expunge.models.checkpoint import Checkpoint
+from expunge.models.clip import Clip, autocast, compact_vocabulary
+from expunge.models.training import draw_caption, schedule
+from expunge.project.errors import ExpungeError
 from expunge.unlearning import registry
-from expunge.unlearning.method import Batch, Captions, Descent, Edit, Side
-from expunge.unlearning.parameters import LoopParams
-from expunge.unlearning.task import Task, Teacher
+from expunge.unlearning.method import Batch, Captions, Descent, Edit, Rebuild, Side
+from expunge.unlearning.problem import Problem, Teacher
+from expunge.unlearning.settings import LoopParams
 from expunge.unlearning.weights import learns_images, learns_texts, trained_weights
 
 CHECKPOINT_STEPS = 50
@@ -47,58 +47,59 @@ class Outcome:
 
 
 def unlearn(
-    task: Task,
+    problem: Problem,
     name: str,
     values: dict[str, Any],
     checkpoint: Checkpoint | None = None,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> Outcome:
-    """Make the task's model forget by method `name` with hyper-parameters `values`.
+    """Make the problem's model forget by method `name` with hyper-parameters `values`.
 
     Raises:
         ExpungeError: the loss stopped being a number.
         ValueError: the method or a hyper-parameter is unknown.
     """
     params = registry.parameters(name, values)
-    before = {key: value.clone() for key, value in task.clip.model.state_dict().items()}
-    if method := registry.method(name):
-        chosen = method(params, task, Teacher(task))
-        clip = task.clip
-        curve = chosen.apply() if isinstance(chosen, Edit) else _descend(task, chosen, params, checkpoint, progress)
+    before = {key: value.clone() for key, value in problem.clip.model.state_dict().items()}
+    method = registry.method(name)(params, problem, Teacher(problem))
+    clip = problem.clip
+    if isinstance(method, Rebuild):
+        clip, curve = method.build()
+    elif isinstance(method, Edit):
+        curve = method.apply()
     else:
-        clip, rows = task.from_scratch()
-        curve = [{"step": row.step, "loss": row.loss} for row in rows]
+        curve = _descend(problem, method, params, checkpoint, progress)
     after = clip.model.state_dict()
     changed = sum(int((after[key] != value).sum()) for key, value in before.items())
     return Outcome(clip, curve, changed)
 
 
 def _descend(
-    task: Task,
+    problem: Problem,
     method: Descent,
     params: LoopParams,
     checkpoint: Checkpoint | None,
     progress: Callable[[int, int, float], None] | None,
 ) -> list[dict[str, float]]:
-    task.clip.model.eval()
+    problem.clip.model.eval()
     method.teacher.answer_all()
     with (
-        compact_vocabulary(task.clip, _vocabulary(task, method, params)) as tokenize,
+        compact_vocabulary(problem.clip, _vocabulary(problem, method, params)) as tokenize,
         trained_weights(method, params.weights, tokenize) as trained,
     ):
         method.begin(trained, tokenize)
-        curve = _steps(task, method, params, trained, tokenize, checkpoint, progress)
+        curve = _steps(problem, method, params, trained, tokenize, checkpoint, progress)
     method.finish()
     return curve
 
 
-def _vocabulary(task: Task, method: Descent, params: LoopParams) -> list[str]:
+def _vocabulary(problem: Problem, method: Descent, params: LoopParams) -> list[str]:
     """Every caption that a step may draw."""
-    return method.teacher.captions + (task.remaining.captions if params.remaining_batch else [])
+    return method.teacher.captions + (problem.remaining.captions if params.remaining_batch else [])
 
 
 def _steps(
-    task: Task,
+    problem: Problem,
     method: Descent,
     params: LoopParams,
     trained: Sequence[nn.Parameter],
@@ -106,17 +107,17 @@ def _steps(
     checkpoint: Checkpoint | None,
     progress: Callable[[int, int, float], None] | None,
 ) -> list[dict[str, float]]:
-    model = task.clip.model
+    model = problem.clip.model
     optimizer = torch.optim.Adam(trained, lr=params.learning_rate, betas=(0.9, 0.98), fused=True)
     curve: list[dict[str, float]] = []
     if checkpoint and (position := checkpoint.load(model, optimizer)):
         curve = position["curve"]
     for step in range(len(curve), params.steps):
-        draw = np.random.default_rng((task.seed, step))
+        draw = np.random.default_rng((problem.seed, step))
         for group in optimizer.param_groups:
             group["lr"] = params.learning_rate * schedule(step, params.steps, warmup_fraction=0.1)
-        with autocast(task.clip.device, task.compute):
-            batch = _batch(task, method.teacher, params, tokenize, step, draw)
+        with autocast(problem.clip.device, problem.compute):
+            batch = _batch(problem, method.teacher, params, tokenize, step, draw)
         terms = method.losses(batch)
         optimizer.zero_grad(set_to_none=True)
         method.backward(terms, trained)
@@ -135,32 +136,32 @@ def _steps(
 
 
 def _batch(
-    task: Task,
+    problem: Problem,
     teacher: Teacher,
     params: LoopParams,
     tokenize: Callable[[Sequence[str]], Tensor],
     step: int,
     draw: np.random.Generator,
 ) -> Batch:
-    forget = _round_robin(len(task.forget), params.forget_batch, step, task.seed)
-    neighbours = min(round(params.retain_batch * params.neighbour_share), int(task.is_neighbour.sum()))
+    forget = _round_robin(len(problem.forget), params.forget_batch, step, problem.seed)
+    neighbours = min(round(params.retain_batch * params.neighbour_share), int(problem.is_neighbour.sum()))
     retain = np.concatenate(
         [
-            _sample(np.flatnonzero(task.is_neighbour), neighbours, draw),
-            _sample(np.flatnonzero(~task.is_neighbour), params.retain_batch - neighbours, draw),
+            _sample(np.flatnonzero(problem.is_neighbour), neighbours, draw),
+            _sample(np.flatnonzero(~problem.is_neighbour), params.retain_batch - neighbours, draw),
         ]
     )
-    captions = [draw_caption(task.forget, position, task.training, draw) for position in forget]
-    captions += [draw_caption(task.retain, position, task.training, draw) for position in retain]
-    drawn = _sample(np.arange(len(task.remaining.captions)), params.remaining_batch, draw)
-    parent_images = torch.cat([teacher.forget_images[forget], teacher.retain_images[retain]]).to(task.clip.device)
-    parent_texts = torch.cat([teacher.texts(captions), task.remaining.texts[drawn]]).to(task.clip.device)
-    captions += [task.remaining.captions[position] for position in drawn]
+    captions = [draw_caption(problem.forget, position, problem.training, draw) for position in forget]
+    captions += [draw_caption(problem.retain, position, problem.training, draw) for position in retain]
+    drawn = _sample(np.arange(len(problem.remaining.captions)), params.remaining_batch, draw)
+    parent_images = torch.cat([teacher.forget_images[forget], teacher.retain_images[retain]]).to(problem.clip.device)
+    parent_texts = torch.cat([teacher.texts(captions), problem.remaining.texts[drawn]]).to(problem.clip.device)
+    captions += [problem.remaining.captions[position] for position in drawn]
     images, texts = parent_images, parent_texts
-    if learns_images(task.clip.model):
-        images = task.clip.encode_pixels(torch.cat([task.forget.images(forget), task.retain.images(retain)]))
-    if learns_texts(task.clip.model):
-        texts = task.clip.encode_tokens(tokenize(captions))
+    if learns_images(problem.clip.model):
+        images = problem.clip.encode_pixels(torch.cat([problem.forget.images(forget), problem.retain.images(retain)]))
+    if learns_texts(problem.clip.model):
+        texts = problem.clip.encode_tokens(tokenize(captions))
     sides = [
         Side(torch.from_numpy(positions), images[rows], texts[rows], parent_images[rows], parent_texts[rows])
         for positions, rows in ((forget, slice(len(forget))), (retain, slice(len(forget), len(images))))

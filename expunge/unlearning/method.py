@@ -1,22 +1,22 @@
 """The base of all methods: what a method may override, and the batches that the loop hands to it.
 
-Two kinds: a `Descent` is its losses, and the loop descends them; an `Edit` changes the weights in one go.
+Three kinds: a `Descent` is its losses, and the loop descends them; an `Edit` changes the weights in one go; a `Rebuild`
+makes a new model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from expunge.config import Block
-from expunge.training import contrastive_loss
-from expunge.unlearning.task import Task, Teacher
-
-P = TypeVar("P", bound=Block)
+from expunge.models.clip import Clip
+from expunge.models.training import contrastive_loss
+from expunge.project.schema import Block
+from expunge.unlearning.problem import Problem, Teacher
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Side:
     """One half of a batch under the model being changed; rows of the two matrices correspond.
 
     Attributes:
-        positions: row numbers in the task's set, int64 [B].
+        positions: row numbers in the problem's set, int64 [B].
         images: unit image embeddings, [B, D], with gradient.
         texts: unit text embeddings, [B, D], with gradient.
         parent_images: the parent's embeddings of the same images, [B, D].
@@ -73,28 +73,38 @@ class Batch:
     progress: float
 
 
-class Method(Generic[P]):
+class Method:
     """What every method is given."""
 
-    def __init__(self, params: P, task: Task, teacher: Teacher) -> None:
+    params: Block
+
+    def __init__(self, params: Any, problem: Problem, teacher: Teacher) -> None:
         self.params = params
-        self.task = task
+        self.problem = problem
         self.teacher = teacher
 
     def matching(self, images: Tensor, texts: Tensor) -> Tensor:
         """Logits [B, C] of the matching distribution: cosines of unit embeddings over the frozen temperature."""
-        return self.task.clip.model.logit_scale.exp().detach() * images @ texts.T
+        return self.problem.clip.model.logit_scale.exp().detach() * images @ texts.T
 
 
-class Edit(Method[P]):
+class Edit(Method):
     """A method that needs no loop: a closed form, a pruning, one gradient and a line search."""
 
     def apply(self) -> list[dict[str, float]]:
-        """Change `self.task.clip` in place; returns the curve, one row a step of whatever it does."""
+        """Change `self.problem.clip` in place; returns the curve, one row a step of whatever it does."""
         raise NotImplementedError
 
 
-class Descent(Method[P]):
+class Rebuild(Method):
+    """A method that makes a new model instead of changing the parent's."""
+
+    def build(self) -> tuple[Clip, list[dict[str, float]]]:
+        """The new model, and the curve of its training."""
+        raise NotImplementedError
+
+
+class Descent(Method):
     """A method that is its losses; the loop does the rest."""
 
     def begin(self, trained: Sequence[nn.Parameter], tokenize: Callable[[Sequence[str]], Tensor]) -> None:
@@ -109,11 +119,11 @@ class Descent(Method[P]):
         sum(terms.values()).backward()
 
     def finish(self) -> None:
-        """Called once after the last step, with the final weights in `self.task.clip`."""
+        """Called once after the last step, with the final weights in `self.problem.clip`."""
 
     def retention(self, side: Side) -> Tensor:
         """InfoNCE on retained pairs."""
-        return contrastive_loss(side.images, side.texts, self.task.clip.model.logit_scale)
+        return contrastive_loss(side.images, side.texts, self.problem.clip.model.logit_scale)
 
     def distillation(self, side: Side, temperature: float = 1.0) -> Tensor:
         """KL from the parent's in-batch matching distributions to the new ones, both softened by `temperature`."""

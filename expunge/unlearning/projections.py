@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from expunge.errors import ExpungeError
+from expunge.project.errors import ExpungeError
 
 Tower = Literal["image", "text"]
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from expunge.clip import autocast
-from expunge.training import draw_caption
+from expunge.models.clip import autocast
+from expunge.models.training import draw_caption
 from expunge.unlearning.method import Method
 
 
@@ -46,17 +46,21 @@ def _masks(gradients: Sequence[Tensor], share: float) -> list[Tensor]:
 def _forget_gradients(
     method: Method, trained: Sequence[nn.Parameter], tokenize: Callable[[Sequence[str]], Tensor]
 ) -> list[Tensor]:
-    task, teacher = method.task, method.teacher
-    draw = np.random.default_rng(task.seed)
-    device, scale = task.clip.device, task.clip.model.logit_scale.exp().detach()
-    captions = [draw_caption(task.retain, position, task.training, draw) for position in range(len(task.retain))]
+    problem, teacher = method.problem, method.teacher
+    draw = np.random.default_rng(problem.seed)
+    device, scale = problem.clip.device, problem.clip.model.logit_scale.exp().detach()
+    captions = [
+        draw_caption(problem.retain, position, problem.training, draw) for position in range(len(problem.retain))
+    ]
     other_images, other_texts = teacher.retain_images.to(device), teacher.texts(captions).to(device)
     gradients = [torch.zeros_like(weight) for weight in trained]
-    for positions in np.array_split(np.arange(len(task.forget)), -(-len(task.forget) // method.params.forget_batch)):
-        captions = [draw_caption(task.forget, position, task.training, draw) for position in positions]
-        with autocast(device, task.compute):
-            images = task.clip.encode_pixels(task.forget.images(positions))
-            texts = task.clip.encode_tokens(tokenize(captions))
+    for positions in np.array_split(
+        np.arange(len(problem.forget)), -(-len(problem.forget) // method.params.forget_batch)
+    ):
+        captions = [draw_caption(problem.forget, position, problem.training, draw) for position in positions]
+        with autocast(device, problem.compute):
+            images = problem.clip.encode_pixels(problem.forget.images(positions))
+            texts = problem.clip.encode_tokens(tokenize(captions))
         right = torch.arange(len(positions), device=device)
         loss = F.cross_entropy(scale * images @ torch.cat([texts, other_texts]).T, right, reduction="sum")
         loss = loss + F.cross_entropy(scale * texts @ torch.cat([images, other_images]).T, right, reduction="sum")

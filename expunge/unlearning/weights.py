@@ -11,12 +11,12 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from expunge.errors import ExpungeError
+from expunge.project.errors import ExpungeError
 from expunge.unlearning.low_rank import low_rank_updates
 from expunge.unlearning.method import Method
-from expunge.unlearning.parameters import WeightsParams
 from expunge.unlearning.projections import projection_weights
 from expunge.unlearning.saliency import only_salient
+from expunge.unlearning.settings import WeightsParams
 
 TEMPERATURE = ("logit_scale", "logit_bias")
 
@@ -36,7 +36,7 @@ def trained_weights(
     Raises:
         ExpungeError: the model has no weights of the chosen kind.
     """
-    model = method.task.clip.model
+    model = method.problem.clip.model
     asked = {name: weight.requires_grad for name, weight in model.named_parameters()}
     chosen = {name for name in _names(model, params) if asked[name]}
     low_rank = params.choice == "lora"
@@ -44,7 +44,7 @@ def trained_weights(
         weight.requires_grad_(name in chosen and not low_rank)
     try:
         if low_rank:
-            with low_rank_updates(model, sorted(chosen), params.rank, method.task.seed) as factors:
+            with low_rank_updates(model, sorted(chosen), params.rank, method.problem.seed) as factors:
                 yield factors
         else:
             trained = [weight for weight in model.parameters() if weight.requires_grad]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from expunge.errors import ExpungeError
-from expunge.training import possible_captions
-from expunge.unlearning.task import Task
+from expunge.models.training import possible_captions
+from expunge.project.errors import ExpungeError
+from expunge.unlearning.problem import Problem
 
 
-def split_captions(task: Task) -> tuple[list[str], list[str]]:
+def split_captions(problem: Problem) -> tuple[list[str], list[str]]:
     """Captions that only forgotten pairs have, and captions of retained pairs, in all templates of the recipe.
 
     Raises:
         ExpungeError: no caption is the forgotten pairs' own.
     """
-    retained = set(possible_captions(task.retain, task.training))
-    forgotten = set(possible_captions(task.forget, task.training)) - retained - set(task.remaining.captions)
+    retained = set(possible_captions(problem.retain, problem.training))
+    forgotten = set(possible_captions(problem.forget, problem.training)) - retained - set(problem.remaining.captions)
     if not forgotten:
         raise ExpungeError("Retained pairs share every caption of the forget set; choose a method that reads pictures.")
     return sorted(forgotten), sorted(retained)

@@ -1,0 +1,1 @@
+"""What a model makes of the catalog: the embedding store, its indexes, search."""

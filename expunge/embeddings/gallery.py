@@ -1,0 +1,77 @@
+"""A model's view of the full catalog, and what follows from ranking against it.
+
+Every rank is against all images or all canonical captions of the catalog, forgotten ones included: a smaller gallery
+would flatter every model. Similarities are computed in blocks of rows, so memory stays at `BLOCK` rows of the gallery.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from expunge.models.clip import Clip
+from expunge.models.pairs import Pairs
+
+BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Embeddings of the catalog under one model.
+
+    Attributes:
+        images: unit image embeddings, float32 [N, D].
+        texts: unit embeddings of the canonical captions, float32 [N, D].
+        scale: the model's logit scale (inverse temperature).
+    """
+
+    images: Tensor
+    texts: Tensor
+    scale: float
+
+    @property
+    def similarities(self) -> Tensor:
+        """Cosine of each pair, [N]."""
+        return (self.images * self.texts).sum(dim=1)
+
+
+@dataclass(frozen=True)
+class Matches:
+    """How each pair of the catalog fares against the full gallery.
+
+    Attributes:
+        image_rank: rank of the right caption for each image, 0 is best, int64 [N].
+        text_rank: rank of the right image for each caption, int64 [N].
+        loss: contrastive loss of each pair against the full gallery, mean of both directions, in nats, [N].
+    """
+
+    image_rank: Tensor
+    text_rank: Tensor
+    loss: Tensor
+
+
+def view(clip: Clip, pairs: Pairs, batch_size: int) -> Gallery:
+    """Encode all of `pairs` with `clip`, in evaluation mode and float32."""
+    blocks = [range(start, min(start + BLOCK, len(pairs))) for start in range(0, len(pairs), BLOCK)]
+    images = torch.cat([clip.encode_images(pairs.images(list(block)), batch_size) for block in blocks])
+    return Gallery(images, clip.encode_texts(pairs.canonical(), batch_size), clip.model.logit_scale.exp().item())
+
+
+def match(gallery: Gallery) -> Matches:
+    """Rank every pair in both directions. Equal scores count against the pair: a collapsed model is not perfect."""
+    image_rank, image_loss = _one_way(gallery.images, gallery.texts, gallery.scale)
+    text_rank, text_loss = _one_way(gallery.texts, gallery.images, gallery.scale)
+    return Matches(image_rank, text_rank, (image_loss + text_loss) / 2)
+
+
+def _one_way(queries: Tensor, targets: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    ranks, losses = [], []
+    for start in range(0, len(queries), BLOCK):
+        scores = queries[start : start + BLOCK] @ targets.T
+        rows = torch.arange(len(scores))
+        right = scores[rows, rows + start]
+        ranks.append((scores >= right[:, None]).sum(dim=1) - 1)
+        losses.append(torch.logsumexp(scale * scores, dim=1) - scale * right)
+    return torch.cat(ranks), torch.cat(losses)

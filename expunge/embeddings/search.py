@@ -1,0 +1,143 @@
+"""Search in a release: the embeddings and scores that selectors, previews and people ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from expunge.corpus.catalog import Catalog
+from expunge.corpus.sample import vector_id
+from expunge.project.errors import ExpungeError
+from expunge.project.paths import Paths
+
+if TYPE_CHECKING:
+    import faiss
+    import numpy as np
+    from PIL.Image import Image
+
+    from expunge.embeddings.store import Embeddings
+
+
+class Hit(NamedTuple):
+    """One picture that a search found; `score` is a cosine."""
+
+    sample_id: str
+    class_name: str
+    caption: str
+    score: float
+
+
+def search_images(
+    paths: Paths,
+    release: str,
+    count: int,
+    *,
+    text: str | None = None,
+    sample_id: str | None = None,
+    image: Path | None = None,
+) -> list[Hit]:
+    """The `count` pictures of `release` nearest to exactly one of a text, a sample or an image file, best first.
+
+    Raises:
+        ExpungeError: the release is not built, does not hold the sample, or the file is no image.
+    """
+    from expunge.embeddings.index import search_index
+
+    query = _query(paths, release, text, sample_id, image)
+    keys, scores = search_index(load_index(paths, release, "image"), query[None], count)
+    catalog = Catalog(paths.catalog)
+    row_of = {vector_id(name): row for row, name in enumerate(catalog.ids)}
+    table = catalog.metadata
+    hits = []
+    for key, score in zip(keys[0].tolist(), scores[0].tolist(), strict=True):
+        if key >= 0:
+            row = row_of[key]
+            hits.append(
+                Hit(catalog.ids[row], table["class"][row].as_py(), table["caption"][row].as_py(), round(score, 6))
+            )
+    return hits
+
+
+def _query(paths: Paths, release: str, text: str | None, sample_id: str | None, image: Path | None) -> np.ndarray:
+    store = load_embeddings(paths, release)
+    if sample_id is not None:
+        if sample_id not in store.ids:
+            raise ExpungeError(f"Release {release} holds no sample {sample_id}.")
+        return store.images[store.ids.index(sample_id)]
+    from expunge.models import clip
+
+    model = clip.load(paths.release(release).model)
+    if text is not None:
+        return model.encode_texts([text])[0].numpy()
+    if not image.is_file():
+        raise ExpungeError(f"There is no file {image}.")
+    picture = clip.decode_image(image.read_bytes(), str(image))
+    return model.encode_images(model.to_uint8(model.preprocess(picture))[None])[0].numpy()
+
+
+def load_embeddings(paths: Paths, release: str) -> Embeddings:
+    """The embedding store of `release`, checked against the model that the release holds now.
+
+    Raises:
+        ExpungeError: the store is missing, damaged or was made by another model.
+    """
+    from expunge.embeddings.store import read_embeddings
+    from expunge.models.clip import model_digest
+
+    store = read_embeddings(paths.release(release).embeddings, Catalog(paths.catalog))
+    if store.model != model_digest(paths.release(release).model):
+        raise ExpungeError(f"The embeddings of {release} were made by another model; run `dvc repro`.")
+    return store
+
+
+def load_index(paths: Paths, release: str, side: str) -> faiss.Index:
+    """The `image` or `text` index of `release`, checked against the model that the release holds now.
+
+    Raises:
+        ExpungeError: the index is missing, damaged or was built from another model's vectors.
+    """
+    from expunge.embeddings.index import check_origin, read_index
+    from expunge.models.clip import model_digest
+
+    path = paths.release(release).index / f"{side}.faiss"
+    index = read_index(path)
+    check_origin(path, model_digest(paths.release(release).model))
+    return index
+
+
+def text_scores(paths: Paths, release: str, text: str) -> dict[str, float]:
+    """Cosine of `text` with every image of `release`, by sample id."""
+    from expunge.models import clip
+
+    store = load_embeddings(paths, release)
+    query = clip.load(paths.release(release).model).encode_texts([text])[0].numpy()
+    return dict(zip(store.ids, (store.images @ query).tolist(), strict=True))
+
+
+def image_scores(paths: Paths, release: str, picture: bytes) -> dict[str, float]:
+    """Cosine of an encoded picture with every image of `release`, by sample id.
+
+    Raises:
+        ExpungeError: it is no image, or larger than the limit.
+    """
+    from expunge.models.clip import decode_image
+
+    store = load_embeddings(paths, release)
+    query = picture_encoder(paths, release)([decode_image(picture, "the example")])[0]
+    return dict(zip(store.ids, (store.images @ query).tolist(), strict=True))
+
+
+def picture_encoder(paths: Paths, release: str) -> Callable[[Sequence[Image]], np.ndarray]:
+    """Encodes pictures with the model of `release`: unit embeddings, float32 [N, D]."""
+    import torch
+
+    from expunge.models import clip
+
+    model = clip.load(paths.release(release).model)
+
+    def encode(pictures: Sequence[Image]) -> np.ndarray:
+        pixels = torch.stack([model.to_uint8(model.preprocess(picture)) for picture in pictures])
+        return model.encode_images(pixels).numpy()
+
+    return encode

@@ -1,0 +1,1 @@
+"""Further questions asked of a model: for the benchmark, audits and flagged releases."""

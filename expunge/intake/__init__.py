@@ -1,0 +1,1 @@
+"""Where requests come in: submissions of other systems, the clerk's desk, the preview."""

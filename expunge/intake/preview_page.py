@@ -1,0 +1,62 @@
+"""A page with pictures for the reviewer of one request: what it selects, and the near-duplicates beside what they copy.
+
+The only place outside the catalog where forgotten pictures can be seen, so it is one file in a folder of this machine
+that neither git nor DVC looks at, readable by its owner alone, and it goes when the request is decided for good.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Sequence, Set
+from importlib.resources import files
+from pathlib import Path
+
+from expunge.corpus.catalog import Catalog
+from expunge.intake.preview import Preview
+from expunge.project.files import write_bytes
+from expunge.project.paths import Paths
+
+THUMBNAIL = 96
+MAX_SELECTED = 200
+"""Selected samples that are shown; near-duplicates all are."""
+
+
+def write_page(paths: Paths, catalog: Catalog, found: Preview, selected: Sequence[str]) -> Path:
+    """Write the page of a preview and return its path."""
+    import jinja2
+
+    shown = list(selected)[:MAX_SELECTED]
+    duplicates = found.near_duplicates.shown
+    pictures = _thumbnails(
+        catalog, {*shown, *(one.sample_id for one in duplicates), *(one.resembles for one in duplicates)}
+    )
+    text = (files("expunge") / "report" / "preview.html.j2").read_text(encoding="utf-8")
+    page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(text)
+    path = paths.preview_page(found.request_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(0o700)
+    write_bytes(path, page.render(found=found, shown=shown, duplicates=duplicates, pictures=pictures).encode())
+    return path
+
+
+def discard_pages(paths: Paths, request_ids: Iterable[str]) -> None:
+    """Remove the pages of requests that are decided."""
+    for request_id in request_ids:
+        paths.preview_page(request_id).unlink(missing_ok=True)
+
+
+def _thumbnails(catalog: Catalog, ids: Set[str]) -> dict[str, str]:
+    """Sample id → a small PNG as a data URI."""
+    from expunge.models.clip import decode_image
+
+    found = {}
+    for table in catalog.tables(["sample_id", "image"]):
+        for name, data in zip(table["sample_id"].to_pylist(), table["image"], strict=True):
+            if name in ids:
+                picture = decode_image(data.as_py(), name)
+                picture.thumbnail((THUMBNAIL, THUMBNAIL))
+                stream = io.BytesIO()
+                picture.save(stream, "PNG")
+                found[name] = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    return found

@@ -1,0 +1,1 @@
+"""What MLflow records: one run and one version of the registered model a release."""

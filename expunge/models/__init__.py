@@ -1,0 +1,1 @@
+"""CLIP models: create, load, train, encode, retrain."""

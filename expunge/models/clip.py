@@ -1,0 +1,270 @@
+"""An open_clip model with its preprocessing and tokenizer as one value: create, load, save, encode.
+
+On disk a model is a folder with `model.safetensors` and `open_clip_config.json`, the layout that open_clip reads:
+`open_clip.create_model_and_transforms("local-dir:models/base")`. The digest of a model is the SHA-256 of
+`model.safetensors`, so `sha256sum` checks it; the digest of its preprocessing is that of the config file.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from expunge.models import _torchvision
+from expunge.models.settings import ComputeParams, ModelParams
+from expunge.project.errors import ExpungeError
+from expunge.project.files import atomic_path, read_json, sha256_file, write_json
+
+_torchvision.ensure()
+
+import open_clip  # noqa: E402
+
+WEIGHTS = "model.safetensors"
+CONFIG = "open_clip_config.json"
+MAX_PIXELS = 64 * 2**20
+"""An image that decodes to more pixels is refused: a few kilobytes can otherwise ask for gigabytes."""
+
+logging.getLogger("open_clip").setLevel(logging.ERROR)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A CLIP model, its image preprocessing and its tokenizer.
+
+    Attributes:
+        model: the open_clip network.
+        preprocess: PIL image → float tensor [3, H, W], resized and normalised.
+        tokenizer: list of texts → int64 tensor [B, context_length].
+        config: content of `open_clip_config.json`.
+    """
+
+    model: nn.Module
+    preprocess: Callable[[Image.Image], Tensor]
+    tokenizer: Callable[[Sequence[str]], Tensor]
+    config: dict
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def embed_dim(self) -> int:
+        """Width D of the shared embedding space."""
+        return self.config["model_cfg"]["embed_dim"]
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of the network's input, in pixels."""
+        size = self.config["model_cfg"]["vision_cfg"]["image_size"]
+        return size if isinstance(size, int) else size[0]
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """uint8 pixels [B, 3, H, W] → the network's float input, on the model's device."""
+        cfg = self.config["preprocess_cfg"]
+        mean = torch.tensor(cfg["mean"], device=self.device).view(3, 1, 1)
+        std = torch.tensor(cfg["std"], device=self.device).view(3, 1, 1)
+        return (pixels.to(self.device).float() / 255 - mean) / std
+
+    def to_uint8(self, image: Tensor) -> Tensor:
+        """Inverse of `normalise` for one preprocessed image [3, H, W]: exact, since it came from 8-bit pixels."""
+        cfg = self.config["preprocess_cfg"]
+        mean, std = torch.tensor(cfg["mean"]).view(3, 1, 1), torch.tensor(cfg["std"]).view(3, 1, 1)
+        return ((image * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """Unit image embeddings [B, D] (float32) of uint8 pixels [B, 3, H, W]; gradients flow if enabled."""
+        inputs = self.normalise(pixels).contiguous(memory_format=torch.channels_last)
+        return nn.functional.normalize(self.model.encode_image(inputs).float(), dim=-1)
+
+    def encode_tokens(self, tokens: Tensor) -> Tensor:
+        """Unit text embeddings [B, D] (float32) of token ids [B, L]; gradients flow if enabled."""
+        return nn.functional.normalize(self.model.encode_text(tokens.to(self.device)).float(), dim=-1)
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:
+        """Unit text embeddings [N, D] (float32, CPU) of `texts`, in evaluation mode."""
+        self.model.eval()
+        batches = [texts[start : start + batch_size] for start in range(0, len(texts), batch_size)]
+        parts = [self.encode_tokens(self.tokenizer(list(batch))).cpu() for batch in batches]
+        return torch.cat(parts) if parts else torch.empty(0, self.embed_dim)
+
+    @torch.inference_mode()
+    def encode_images(self, pixels: Tensor, batch_size: int = 256) -> Tensor:
+        """Unit image embeddings [N, D] (float32, CPU) of uint8 pixels [N, 3, H, W], in evaluation mode."""
+        self.model.eval()
+        parts = [self.encode_pixels(batch).cpu() for batch in pixels.split(batch_size)] if len(pixels) else []
+        return torch.cat(parts) if parts else torch.empty(0, self.embed_dim)
+
+    def clone(self) -> Clip:
+        """An independent copy of the weights with the same preprocessing and tokenizer."""
+        return Clip(copy.deepcopy(self.model), self.preprocess, self.tokenizer, self.config)
+
+
+def configure(compute: ComputeParams) -> torch.device:
+    """Apply the compute settings to this process and return the device: deterministic kernels, thread count.
+
+    Raises:
+        ExpungeError: CUDA is asked for and there is none.
+    """
+    if compute.threads:
+        torch.set_num_threads(compute.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Filling every new tensor with NaN helps to find reads of uninitialised memory and halves the speed of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    if compute.device == "cuda" and not torch.cuda.is_available():
+        raise ExpungeError("compute.device is `cuda`, but torch finds no GPU; set it to `auto` or `cpu`.")
+    wants_gpu = compute.device == "cuda" or (compute.device == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if wants_gpu else "cpu")
+
+
+@contextmanager
+def autocast(device: torch.device, compute: ComputeParams) -> Iterator[None]:
+    """The context of training and unlearning steps: mixed precision; encoding for storage is always float32.
+
+    Attention over texts of a few tokens is twice as fast in plain matrix products as in the fused kernel on a CPU.
+    """
+    attention = sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=compute.precision == "bf16"), attention:
+        yield
+
+
+@contextmanager
+def compact_vocabulary(clip: Clip, texts: Sequence[str]) -> Iterator[Callable[[Sequence[str]], Tensor]]:
+    """Inside the block the model knows only the tokens of `texts`; yields the tokenizer that goes with it.
+
+    A corpus of captions uses a few thousand of CLIP's 49,408 tokens, yet the gradient of the embedding and the
+    optimizer's work on it cover all of them: half of the parameters of a small model. Rows of unused tokens keep their
+    values. Ids keep their order, since open_clip finds the end of a text by its highest id.
+    """
+    tower = clip.model if hasattr(clip.model, "token_embedding") else getattr(clip.model, "text", None)
+    if not hasattr(tower, "token_embedding"):
+        yield clip.tokenizer
+        return
+    full = tower.token_embedding
+    used = torch.unique(torch.cat([clip.tokenizer(list(texts)).flatten(), torch.zeros(1, dtype=torch.long)]))
+    tower.token_embedding = nn.Embedding.from_pretrained(full.weight.detach()[used.to(clip.device)], freeze=False)
+    try:
+        yield lambda chosen: torch.searchsorted(used, clip.tokenizer(list(chosen)))
+    finally:
+        with torch.no_grad():
+            full.weight[used.to(clip.device)] = tower.token_embedding.weight
+        tower.token_embedding = full
+
+
+def create(params: ModelParams, seed: int) -> Clip:
+    """A new model as `params` describes it: randomly initialised from `seed`, or with pretrained weights.
+
+    Raises:
+        ExpungeError: open_clip does not know the architecture, or cannot load the pretrained weights.
+    """
+    torch.manual_seed(seed)
+    try:
+        if params.name is None:
+            model_cfg = {
+                "embed_dim": params.embed_dim,
+                "vision_cfg": dict(params.vision_cfg),
+                "text_cfg": dict(params.text_cfg),
+            }
+            model = open_clip.CLIP(**copy.deepcopy(model_cfg))
+            preprocess_cfg = asdict(open_clip.transform.PreprocessCfg()) | {
+                "size": model.visual.image_size,
+                "mean": list(params.mean),
+                "std": list(params.std),
+            }
+        else:
+            model = open_clip.create_model(params.name, pretrained=params.pretrained)
+            model_cfg = open_clip.get_model_config(params.name)
+            preprocess_cfg = open_clip.get_model_preprocess_cfg(model)
+    except (RuntimeError, TypeError, ValueError, KeyError, AssertionError) as error:
+        raise ExpungeError(f"params.yaml, block `model`: open_clip cannot build it ({_first_line(error)}).") from error
+    return _assemble(model, {"model_cfg": model_cfg, "preprocess_cfg": _plain(preprocess_cfg)})
+
+
+def load(folder: Path, device: torch.device | str = "cpu") -> Clip:
+    """Load a model folder in evaluation mode.
+
+    Raises:
+        ExpungeError: the folder is incomplete, the weights are damaged, or they do not fit their config.
+    """
+    folder = Path(folder)
+    for name in (WEIGHTS, CONFIG):
+        if not (folder / name).is_file():
+            raise ExpungeError(f"{folder / name} is missing; run `dvc repro` to build the model.")
+    try:
+        model = open_clip.create_model(f"local-dir:{folder}", device=torch.device(device))
+    except SafetensorError as error:
+        raise ExpungeError(f"{folder / WEIGHTS} is truncated or damaged ({error}); rebuild it.") from error
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        raise ExpungeError(f"{folder / WEIGHTS} does not fit {folder / CONFIG}: {_first_line(error)}") from error
+    return _assemble(model, read_json(folder / CONFIG))
+
+
+def save(clip: Clip, folder: Path) -> str:
+    """Write `clip` to `folder` in open_clip's layout and return the model's digest."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in clip.model.state_dict().items()}
+    with atomic_path(Path(folder) / WEIGHTS) as partial:
+        save_file(tensors, partial, metadata={"format": "pt"})
+    write_json(Path(folder) / CONFIG, clip.config)
+    return model_digest(folder)
+
+
+def model_digest(folder: Path) -> str:
+    """Hex SHA-256 of the weights file.
+
+    Raises:
+        ExpungeError: there is no model in `folder`.
+    """
+    try:
+        return sha256_file(Path(folder) / WEIGHTS)
+    except FileNotFoundError:
+        raise ExpungeError(f"{Path(folder) / WEIGHTS} is missing; run `dvc repro` to build the model.") from None
+
+
+def preprocess_digest(folder: Path) -> str:
+    """Hex SHA-256 of the config file, which holds architecture and preprocessing."""
+    return sha256_file(Path(folder) / CONFIG)
+
+
+def decode_image(data: bytes, sample_id: str) -> Image.Image:
+    """Decode an encoded picture to RGB.
+
+    Raises:
+        ExpungeError: the bytes are not an image, or it has more than `MAX_PIXELS` pixels.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ExpungeError(f"The image of {sample_id} is {image.width} x {image.height}, over the limit.")
+            return image.convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ExpungeError(f"The image of {sample_id} cannot be decoded ({_first_line(error)}).") from error
+
+
+def _assemble(model: nn.Module, config: dict) -> Clip:
+    preprocess_cfg = open_clip.transform.PreprocessCfg(**config["preprocess_cfg"])
+    preprocess = open_clip.transform.image_transform_v2(preprocess_cfg, is_train=False)
+    text_cfg = config["model_cfg"]["text_cfg"]
+    tokenizer = open_clip.SimpleTokenizer(context_length=text_cfg.get("context_length", 77))
+    model.eval()
+    return Clip(model.to(memory_format=torch.channels_last), preprocess, tokenizer, config)
+
+
+def _plain(config: dict) -> dict:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()}
+
+
+def _first_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,63 @@
+"""Settings of models and their training."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from expunge.project.schema import Block, Count, Fraction, Positive
+
+
+class ComputeParams(Block):
+    """Where the tensors live. `auto` takes a GPU when there is one; bits are reproducible on CPU only."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = Field(0, ge=0, description="CPU threads of torch; 0 leaves torch's own choice")
+    precision: Literal["bf16", "fp32"] = "bf16"
+
+
+class ModelParams(Block):
+    """An open_clip model: an architecture trained from scratch, or a named one with pretrained weights."""
+
+    name: str | None = None
+    pretrained: str | None = None
+    embed_dim: int | None = Field(None, ge=1)
+    vision_cfg: dict[str, Any] | None = None
+    text_cfg: dict[str, Any] | None = None
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> ModelParams:
+        described = all(value is not None for value in (self.embed_dim, self.vision_cfg, self.text_cfg))
+        if described == (self.name is not None):
+            raise ValueError("give either `name` (with `pretrained`) or `embed_dim`, `vision_cfg` and `text_cfg`")
+        return self
+
+
+class TrainParams(Block):
+    """Contrastive training; the gold standard is trained with the same block."""
+
+    epochs: Annotated[int, Field(ge=0)]
+    batch_size: Annotated[int, Field(ge=2)]
+    learning_rate: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+    warmup_fraction: Fraction
+    betas: tuple[Fraction, Fraction]
+    clip_gradient: Positive
+    variant_share: Fraction = Field(description="share of the variants drawn each epoch; plain pictures all are")
+    canonical_caption: Fraction = Field(description="chance of the canonical caption; else one of the aliases")
+    languages: tuple[str, ...]
+    templates: tuple[str, ...]
+    rotate_degrees: Annotated[float, Field(ge=0)]
+    translate: Fraction
+    scale: Fraction
+    checkpoint_epochs: Count
+
+    @field_validator("templates")
+    @classmethod
+    def _templates_have_a_slot(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
+        if not templates or any("{caption}" not in template and "{class}" not in template for template in templates):
+            raise ValueError("each template must contain {caption} or {class}")
+        return templates

@@ -1,0 +1,197 @@
+"""Contrastive training: the base model and the gold standard come out of the same function.
+
+Symmetric InfoNCE (Radford et al. 2021, arXiv 2103.00020, figure 3) with AdamW, linear warm-up and cosine decay. A
+sample appears at most once an epoch, under one of its captions in one of the templates, slightly rotated, shifted and
+scaled. All randomness comes from a generator seeded by (seed, epoch), so a resumed run equals an uninterrupted one.
+
+On two cores three things turned 0.22 s a step of 128 pairs into 0.11 s: the fused AdamW (43 → 5 ms), a vocabulary cut
+down to the tokens in use (37 → 0 ms), and not filling new memory with NaN in deterministic mode (`clip.configure`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from expunge.models.checkpoint import Checkpoint
+from expunge.models.clip import Clip, autocast, compact_vocabulary
+from expunge.models.pairs import Pairs
+from expunge.models.settings import ComputeParams, TrainParams
+from expunge.project.errors import ExpungeError
+
+MAX_LOGIT_SCALE = math.log(100)
+
+Progress = Callable[[int, int, float], None]
+"""Called as `progress(step, total_steps, loss)`."""
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """One step of a training curve."""
+
+    step: int
+    epoch: float
+    loss: float
+    learning_rate: float
+
+
+def train(
+    clip: Clip,
+    pairs: Pairs,
+    params: TrainParams,
+    compute: ComputeParams,
+    seed: int,
+    checkpoint: Checkpoint | None = None,
+    progress: Progress | None = None,
+) -> list[TrainingRow]:
+    """Train `clip` in place on `pairs` and return the curve, one row a step.
+
+    Raises:
+        ExpungeError: there are fewer pairs than one batch, or the loss stopped being a number.
+    """
+    drawn = len(epoch_order(pairs, params, np.random.default_rng(seed)))
+    batches = drawn // params.batch_size
+    if params.epochs and not batches:
+        raise ExpungeError(f"{drawn} training pairs an epoch are fewer than train.batch_size ({params.batch_size}).")
+    total = params.epochs * batches
+    curve: list[TrainingRow] = []
+    start = 0
+    with compact_vocabulary(clip, possible_captions(pairs, params)) as tokenize:
+        optimizer = torch.optim.AdamW(
+            _parameter_groups(clip.model, params), lr=params.learning_rate, betas=params.betas, fused=True
+        )
+        if checkpoint and (position := checkpoint.load(clip.model, optimizer)):
+            start = position["epoch"]
+            curve = [TrainingRow(*row) for row in position["curve"]]
+        for epoch in range(start, params.epochs):
+            clip.model.train()
+            draw = np.random.default_rng((seed, epoch))
+            order = epoch_order(pairs, params, draw)
+            for batch in range(batches):
+                step = epoch * batches + batch
+                rate = params.learning_rate * schedule(step, total, params.warmup_fraction)
+                positions = np.sort(order[batch * params.batch_size : (batch + 1) * params.batch_size])
+                images = augment(pairs.images(positions), params, draw)
+                tokens = tokenize([draw_caption(pairs, position, params, draw) for position in positions])
+                value = _step(clip, optimizer, images, tokens, rate, params, compute)
+                if not math.isfinite(value):
+                    raise ExpungeError(f"Training diverged at step {step + 1}; lower train.learning_rate.")
+                curve.append(TrainingRow(step + 1, (step + 1) / batches, value, rate))
+                if progress:
+                    progress(step + 1, total, value)
+            if checkpoint and (epoch + 1) % params.checkpoint_epochs == 0 and epoch + 1 < params.epochs:
+                rows = [[row.step, row.epoch, row.loss, row.learning_rate] for row in curve]
+                checkpoint.save(clip.model, optimizer, {"epoch": epoch + 1, "curve": rows})
+    clip.model.eval()
+    return curve
+
+
+def _step(
+    clip: Clip,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    tokens: Tensor,
+    rate: float,
+    params: TrainParams,
+    compute: ComputeParams,
+) -> float:
+    """One update at learning rate `rate`; returns the loss."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    with autocast(clip.device, compute):
+        image_features, text_features = clip.encode_pixels(images), clip.encode_tokens(tokens)
+    loss = contrastive_loss(image_features, text_features, clip.model.logit_scale)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(clip.model.parameters(), params.clip_gradient)
+    optimizer.step()
+    clip.model.logit_scale.data.clamp_(0, MAX_LOGIT_SCALE)
+    return loss.item()
+
+
+def epoch_order(pairs: Pairs, params: TrainParams, draw: np.random.Generator) -> np.ndarray:
+    """Shuffled positions of one epoch: every plain picture, and `variant_share` of the variants.
+
+    Variants look alike and make up half of the embedded corpus; drawing a third of them an epoch leaves the time to
+    the pictures that can be told apart.
+    """
+    varied = np.array([variant is not None for variant in pairs.variants], dtype=bool)
+    variants = np.flatnonzero(varied)
+    drawn = draw.choice(variants, round(len(variants) * params.variant_share), replace=False)
+    return draw.permutation(np.concatenate([np.flatnonzero(~varied), drawn]))
+
+
+def contrastive_loss(images: Tensor, texts: Tensor, logit_scale: Tensor) -> Tensor:
+    """Symmetric InfoNCE of unit embeddings [B, D] whose rows correspond; a scalar in nats."""
+    logits = logit_scale.exp() * images @ texts.T
+    targets = torch.arange(len(logits), device=logits.device)
+    by_image = F.cross_entropy(logits, targets)
+    by_text = F.cross_entropy(logits.T, targets)
+    return (by_image + by_text) / 2
+
+
+def schedule(step: int, total: int, warmup_fraction: float) -> float:
+    """Learning-rate factor in [0, 1] at `step`: linear warm-up, then half a cosine down to zero."""
+    warmup = max(1, round(total * warmup_fraction))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+def augment(pixels: Tensor, params: TrainParams, draw: np.random.Generator) -> Tensor:
+    """Random rotation, shift and scale of uint8 pixels [B, 3, H, W]; uncovered borders repeat the edge."""
+    count = len(pixels)
+    angle = np.deg2rad(draw.uniform(-params.rotate_degrees, params.rotate_degrees, count))
+    zoom = draw.uniform(1 - params.scale, 1 + params.scale, count)
+    shift = draw.uniform(-2 * params.translate, 2 * params.translate, (count, 2))
+    matrix = np.empty((count, 2, 3), np.float32)
+    matrix[:, 0] = np.stack([np.cos(angle) * zoom, -np.sin(angle) * zoom, shift[:, 0]], axis=1)
+    matrix[:, 1] = np.stack([np.sin(angle) * zoom, np.cos(angle) * zoom, shift[:, 1]], axis=1)
+    grid = F.affine_grid(torch.from_numpy(matrix).to(pixels.device), list(pixels.shape), align_corners=False)
+    moved = F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return moved.round().to(torch.uint8)
+
+
+def draw_caption(pairs: Pairs, position: int, params: TrainParams, draw: np.random.Generator) -> str:
+    """One of a sample's captions, or the name of its class, in one of the templates."""
+    canonical, *others = _usable_captions(pairs, position, params)
+    chosen = canonical if not others or draw.random() < params.canonical_caption else others[draw.integers(len(others))]
+    template = params.templates[draw.integers(len(params.templates))]
+    return template.format(**{"caption": chosen, "class": spoken(pairs.classes[position])})
+
+
+def possible_captions(pairs: Pairs, params: TrainParams) -> list[str]:
+    """Every text that `draw_caption` can return for `pairs`, sorted."""
+    texts = {
+        template.format(**{"caption": caption, "class": spoken(pairs.classes[position])})
+        for position in range(len(pairs))
+        for caption in _usable_captions(pairs, position, params)
+        for template in params.templates
+    }
+    return sorted(texts)
+
+
+def spoken(class_name: str) -> str:
+    """A class name as a person would say it: `food-fruit` → `food fruit`."""
+    return " ".join(class_name.replace("-", " ").replace("&", "and").split())
+
+
+def _usable_captions(pairs: Pairs, position: int, params: TrainParams) -> list[str]:
+    """The canonical caption first, then the others in the languages of the recipe."""
+    canonical, *others = pairs.captions[position]
+    return [canonical[1], *(text for language, text in others if language in params.languages)]
+
+
+def _parameter_groups(model: nn.Module, params: TrainParams) -> list[dict]:
+    """Weight decay on matrices and kernels only: gains, biases and the temperature are left alone."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in trained if parameter.ndim >= 2], "weight_decay": params.weight_decay},
+        {"params": [parameter for parameter in trained if parameter.ndim < 2], "weight_decay": 0.0},
+    ]

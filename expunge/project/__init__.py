@@ -1,0 +1,1 @@
+"""The ground: settings' schema, paths, files, errors, progress, costs."""

@@ -1,0 +1,1 @@
+"""The proof: certificates, signatures, verification, promotion, the daily audit."""

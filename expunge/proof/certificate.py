@@ -1,0 +1,246 @@
+"""The certificate: what was forgotten, from what, by what, with which figures, and what it does not cover.
+
+One signed statement a release and one for each request that it serves. Both hold ids, counts, digests and figures;
+never a selector's content, a note or a caption. The same release, ledger and key give the same files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from expunge.corpus.catalog import MANIFEST
+from expunge.lineage import digests
+from expunge.lineage.dvc.locks import relative
+from expunge.lineage.dvc.rebase import keep_also
+from expunge.lineage.git import git_commit
+from expunge.project.errors import ExpungeError
+from expunge.project.files import canonical_json, json_bytes, read_json, sha256_bytes, sha256_file, write_bytes
+from expunge.project.paths import BASE, Paths
+from expunge.proof.events import certified_events
+from expunge.proof.signing import read_signed, sign, signing_key, trusted_key
+from expunge.releases.chain import load_release
+from expunge.releases.release import Release
+from expunge.report.certificate import render
+from expunge.requests.ledger import Ledger
+from expunge.settings import Params
+
+STATEMENT = "https://in-toto.io/Statement/v1"
+ABOUT_RELEASE = "urn:expunge:certificate:v1"
+ABOUT_REQUEST = "urn:expunge:request-certificate:v1"
+NOT_PURGED = {"state": "not purged yet"}
+FIGURES = ("diagnosis", "gate", "model", "models", "expected_similarity")
+"""The parts of metrics.json that a certificate repeats: verdicts and measurements, but no costs."""
+
+LIMITS = (
+    "It covers this project's folders. Backups, exports, remote storage that was not purged, and copies that others "
+    "downloaded are out of its reach.",
+    "The figures compare the model with one that never saw the data; they are measurements, no mathematical guarantee.",
+    "A signature says who vouches for a statement. Whether the statement is true is for `expunge verify` to check: "
+    "the digests on the files themselves, and with --replay the unlearning.",
+)
+DEMO_LIMIT = "It was signed in demo mode, with a key made on first use and kept beside the data: it proves no identity."
+ESTIMATE_LIMIT = "No model was retrained without the data; the figures are compared with an estimate."
+
+
+def issue(paths: Paths, params: Params, registration: dict[str, Any]) -> None:
+    """Write the certificates of the release that `registration` (the content of registration.json) describes.
+
+    Raises:
+        ExpungeError: there is no signing key, or a file of the release is missing.
+    """
+    key = signing_key(paths, params.certificate)
+    name = registration["release"]
+    where = paths.release(name)
+    issuer = {"mode": params.certificate.mode, "key": key.public_key.keyid}
+    statement = _release_statement(paths, params, registration, issuer)
+    requests = statement["predicate"]["requests"]
+    envelope = sign(statement, key)
+    expected = set()
+    for request in requests:
+        about = _request_statement(paths, statement, request, sha256_bytes(envelope))
+        page = where.request_certificates / f"{request['request_id']}.md"
+        write_bytes(page.with_suffix(".json"), sign(about, key))
+        write_bytes(page, render(about).encode())
+        expected |= {page.name, page.with_suffix(".json").name}
+    for stale in where.request_certificates.glob("*"):
+        if stale.name not in expected:
+            stale.unlink()
+    write_bytes(where.certificate_page, render(statement).encode())
+    write_bytes(where.certificate, envelope)
+
+
+def issue_again(paths: Paths, params: Params, name: str) -> None:
+    """Sign the certificates of a registered release anew: after a purge, or with another key.
+
+    Raises:
+        ExpungeError: the release was never registered, or as `issue` does.
+    """
+    where = paths.release(name)
+    issue(paths, params, read_json(where.registration))
+    if where.outputs.is_file():
+        keep_also(paths, name, relative(paths, where.certificate))
+
+
+def purge_state(paths: Paths, name: str) -> dict[str, Any]:
+    """What the purge of `name` searched and found, by counts, and what it could not reach; or that there was none.
+
+    Raises:
+        ExpungeError: its proof is damaged.
+    """
+    path = paths.release(name).purge
+    if not path.is_file():
+        return NOT_PURGED
+    proof = read_json(path)
+    try:
+        return {
+            "state": "purged",
+            "report": relative(paths, path),
+            "sha256": sha256_file(path),
+            "clean": proof["clean"],
+            "files": proof["scan"]["files"],
+            "findings": len(proof["scan"]["findings"]),
+            "unread": len(proof["scan"]["unread"]),
+            "out_of_reach": proof["out_of_reach"],
+        }
+    except (KeyError, TypeError):
+        raise ExpungeError(f"{path} is not the proof of a purge; `expunge purge {name}` writes it.") from None
+
+
+def _release_statement(
+    paths: Paths, params: Params, registration: dict[str, Any], issuer: dict[str, str]
+) -> dict[str, Any]:
+    name = registration["release"]
+    where, description = paths.release(name), None if name == BASE else load_release(paths, name)
+    metrics = read_json(where.metrics)
+    subject = [_resource(paths, path) for path in digests.certified_files(paths, name)]
+    subject.append(_named(paths, where.registration, sha256_bytes(json_bytes(registration))))
+    sources = digests.source_files(paths, name, registration["parent"])
+    return _statement(
+        subject,
+        ABOUT_RELEASE,
+        {
+            "release": name,
+            "parent": registration["parent"],
+            "release_digest": registration["release_digest"],
+            "issuer": issuer,
+            "verdict": registration["verdict"],
+            "requests": _requests(paths, params, description, metrics) if description else [],
+            "samples": _samples(paths, name, description),
+            "model": {
+                "before": registration["parent_model_digest"],
+                "after": registration["model_digest"],
+                "retrained": registration["gold_model_digest"],
+            },
+            "data": {"before": _data_before(paths, registration["parent"]), "after": _data(registration)},
+            "method": _method(paths, params, description),
+            "code": _commit(paths, params, name, registration["release_digest"]),
+            "figures": {key: metrics[key] for key in FIGURES if key in metrics},
+            "made_from": [_resource(paths, path) for path in sources],
+            "purge": purge_state(paths, name),
+            "limits": _limits(issuer["mode"], metrics),
+        },
+    )
+
+
+def _request_statement(
+    paths: Paths, statement: dict[str, Any], request: dict[str, Any], certificate: str
+) -> dict[str, Any]:
+    """What the person behind one request gets: their request's part, tied to the release's certificate."""
+    whole = statement["predicate"]
+    name = whole["release"]
+    subject = [
+        _named(paths, digests.weights(paths, name), whole["model"]["after"]),
+        _named(paths, paths.release(name).certificate, certificate),
+    ]
+    kept = ("release", "parent", "issuer", "verdict", "model", "data", "method", "code", "purge", "limits")
+    verdict = {key: whole["figures"][key] for key in ("diagnosis", "gate")}
+    about = {key: whole[key] for key in kept} | {"request": request, "figures": verdict}
+    return _statement(subject, ABOUT_REQUEST, about)
+
+
+def _statement(subject: list[dict[str, Any]], kind: str, predicate: dict[str, Any]) -> dict[str, Any]:
+    """As a reader will have it: the page shows keys in the order in which they are signed."""
+    whole = {"_type": STATEMENT, "subject": subject, "predicateType": kind, "predicate": predicate}
+    return json.loads(canonical_json(whole))
+
+
+def _resource(paths: Paths, path: Path) -> dict[str, Any]:
+    return _named(paths, path, sha256_file(path))
+
+
+def _named(paths: Paths, path: Path, sha256: str) -> dict[str, Any]:
+    return {"name": relative(paths, path), "digest": {"sha256": sha256}}
+
+
+def _requests(paths: Paths, params: Params, description: Release, metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    records = {record.request.request_id: record for record in Ledger.open(params.ledger, paths.root).list()}
+    caught = Counter(_forget_column(paths, description.release, "request_id", own=True))
+    return [
+        {
+            "request_id": request.request_id,
+            "digest": request.digest,
+            "basis": request.basis,
+            "received_at": request.received_at,
+            "due": str(request.due),
+            "selectors": [_selector(selector) for selector in request.selectors],
+            "samples": caught[request.request_id],
+            "figures": metrics["per_request"].get(request.request_id),
+            "events": certified_events(records.get(request.request_id), description.release),
+        }
+        for request in description.requests
+    ]
+
+
+def _selector(selector: Any) -> dict[str, Any]:
+    """What kind of rule it is; its content may describe what was forgotten, and is in the request's digest."""
+    return {"kind": selector.kind} | ({"count": len(selector.ids)} if selector.kind == "id" else {})
+
+
+def _samples(paths: Paths, name: str, description: Release | None) -> dict[str, int]:
+    catalog = read_json(paths.catalog / MANIFEST)["samples"]
+    own = len(set(_forget_column(paths, name, "sample_id", own=True))) if description else 0
+    every = len(set(_forget_column(paths, name, "sample_id"))) if description else 0
+    return {"catalog": catalog, "forgotten": own, "forgotten_before": every - own}
+
+
+def _forget_column(paths: Paths, name: str, column: str, own: bool = False) -> list[str]:
+    table = pq.read_table(paths.release(name).forget, columns=[column, "release"], partitioning=None)
+    rows = zip(table[column].to_pylist(), table["release"].to_pylist(), strict=True)
+    return [value for value, release in rows if release == name or not own]
+
+
+def _data_before(paths: Paths, parent: str | None) -> dict[str, str] | None:
+    registration = digests.registration_of(paths, parent) if parent else None
+    return _data(registration) if registration else None
+
+
+def _data(registration: dict[str, Any]) -> dict[str, str]:
+    return {key: registration[key] for key in ("data_version", "catalog_digest")}
+
+
+def _method(paths: Paths, params: Params, description: Release | None) -> dict[str, Any]:
+    """All that decides the weights beside data and code; `expunge verify --replay` compares it with today's."""
+    recipe = params.model_dump(mode="json", include={"seed", "compute"})
+    if description is None:
+        return {"name": "training", "parameters": params.train.model_dump(mode="json"), **recipe}
+    run = read_json(paths.release(description.release).unlearning)
+    return {"name": run["method"], "parameters": run["parameters"], **recipe}
+
+
+def _commit(paths: Paths, params: Params, name: str, release_digest: str) -> str:
+    """The code that made the release: what its earlier certificate says, since the checkout may have moved on."""
+    try:
+        earlier = read_signed(paths.release(name).certificate, trusted_key(paths, params.certificate))["predicate"]
+    except ExpungeError:
+        return git_commit(paths.root)
+    return earlier["code"] if earlier["release_digest"] == release_digest else git_commit(paths.root)
+
+
+def _limits(mode: str, metrics: dict[str, Any]) -> list[str]:
+    estimated = metrics.get("gate", {}).get("reference") == "estimate"
+    return [*LIMITS, *([ESTIMATE_LIMIT] if estimated else []), *([DEMO_LIMIT] if mode == "demo" else [])]

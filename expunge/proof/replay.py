@@ -1,0 +1,96 @@
+"""Run the unlearning of a release again, from its parent, and compare what comes out with what was certified.
+
+The very step of the pipeline runs in an empty folder that links what it reads, so nothing of the project can change.
+On a CPU the weights must be the same bit by bit; that needs the kind of processor and the torch that made them. On a
+GPU kernels may add in another order, so there the two models must agree on every guarded pair: the cosine between
+the embeddings of one picture or caption under both must not fall below `GPU_AGREEMENT`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from expunge.lineage.checks import Check, compare, problem
+from expunge.lineage.digests import weights
+from expunge.lineage.dvc.locks import relative
+from expunge.project.errors import ExpungeError
+from expunge.project.files import read_json, sha256_file
+from expunge.project.paths import BASE, Paths
+from expunge.settings import Params
+
+GPU_AGREEMENT = 0.999
+
+
+def replay(paths: Paths, params: Params, statement: dict[str, Any]) -> list[Check]:
+    """The checks of one run: the same hyper-parameters as certified, and the same model.
+
+    Raises:
+        ExpungeError: the release is `base`, its parent was purged, or the step itself fails.
+    """
+    predicate = statement["predicate"]
+    name, parent = predicate["release"], predicate["parent"]
+    if name == BASE:
+        raise ExpungeError("The base model was trained, not unlearned; there is nothing to replay.")
+    if not weights(paths, parent).is_file():
+        raise ExpungeError(f"{weights(paths, parent)} is gone, perhaps purged; without it {name} cannot be replayed.")
+    from expunge.models import clip
+    from expunge.unlearning.release import unlearn_release
+
+    with tempfile.TemporaryDirectory(prefix="expunge-replay-") as folder:
+        again = Paths(Path(folder))
+        _link(paths, again, name, parent)
+        with contextlib.redirect_stdout(sys.stderr):
+            unlearn_release(again, params, name)
+        checks = [_recipe_check(params, again, predicate)]
+        where, certified = relative(paths, weights(paths, name)), predicate["model"]["after"]
+        found = sha256_file(weights(again, name))
+        if found != certified and clip.configure(params.compute).type == "cuda":
+            checks.append(_agreement(paths, params, again, name))
+        else:
+            checks.append(compare("model of the replay", where, certified, found))
+    return checks
+
+
+def _link(paths: Paths, again: Paths, name: str, parent: str) -> None:
+    """Lay links to what the step reads where it looks for it."""
+    pairs = [(paths.catalog, again.catalog), (paths.release(name).sets, again.release(name).sets)]
+    pairs += [(paths.release(parent).model, again.release(parent).model), (paths.live.parent, again.live.parent)]
+    pairs.append((paths.release(parent).embeddings, again.release(parent).embeddings))
+    for real, link in pairs:
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(real.resolve(), target_is_directory=True)
+
+
+def _recipe_check(params: Params, again: Paths, predicate: dict[str, Any]) -> Check:
+    """Other settings in params.yaml than at the time explain another model."""
+    used = {"parameters": read_json(again.release(predicate["release"]).unlearning)["parameters"]}
+    used |= params.model_dump(mode="json", include={"seed", "compute"})
+    other = sorted(key for key, value in used.items() if predicate["method"][key] != value)
+    if other:
+        return problem("settings of the replay", "params.yaml", f"{', '.join(other)} not as certified")
+    return compare("settings of the replay", "params.yaml", "as certified", "as certified")
+
+
+def _agreement(paths: Paths, params: Params, again: Paths, name: str) -> Check:
+    from expunge.corpus.catalog import Catalog
+    from expunge.models import clip
+    from expunge.models.pairs import load_pairs
+    from expunge.selection.sets import read_retain
+
+    device = clip.configure(params.compute)
+    models = [clip.load(place.release(name).model, device) for place in (paths, again)]
+    guarded = {row.sample_id for row in read_retain(paths.release(name).retain)}
+    pairs = load_pairs(Catalog(paths.catalog), models[0], guarded)
+    images = [model.encode_images(pairs.images(range(len(pairs)))) for model in models]
+    texts = [model.encode_texts(pairs.canonical()) for model in models]
+    lowest = min(float((left * right).sum(dim=-1).min()) for left, right in (images, texts))
+    where = relative(paths, weights(paths, name))
+    if lowest < GPU_AGREEMENT:
+        return problem(
+            "model of the replay", where, f"cosine {lowest:.5f} to the certified model, below {GPU_AGREEMENT}"
+        )
+    return compare("model of the replay, within the tolerance of a GPU", where, "agrees", "agrees")

@@ -1,0 +1,1 @@
+"""Releases: the chain, and how a new one is cut."""

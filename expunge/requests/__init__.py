@@ -1,0 +1,1 @@
+"""Deletion requests and the ledger that never loses one."""

@@ -1,0 +1,66 @@
+"""`params.yaml` → one frozen, validated object. The only reader of that file.
+
+Each block belongs to the stage or module of the same name, so DVC can depend on blocks and nobody reads another's
+settings. Unknown keys are refused: a misspelt hyper-parameter must not fall back to a default in silence.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from expunge.corpus.settings import CatalogParams
+from expunge.corpus.sources import SOURCES
+from expunge.embeddings.settings import EmbedParams, IndexParams
+from expunge.evaluation.settings import EvaluateParams, GateParams
+from expunge.lineage.settings import MlflowParams
+from expunge.models.settings import ComputeParams, ModelParams, TrainParams
+from expunge.project.schema import Block, validated
+from expunge.proof.settings import CertificateParams
+from expunge.releases.settings import ReleaseParams
+from expunge.requests.settings import LedgerParams
+from expunge.selection.settings import SelectParams
+from expunge.unlearning.methods import METHODS
+from expunge.unlearning.settings import UnlearnParams
+
+
+class Params(Block):
+    """All of `params.yaml`."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    compute: ComputeParams = ComputeParams()
+    catalog: CatalogParams = CatalogParams()
+    model: ModelParams
+    train: TrainParams
+    embed: EmbedParams = EmbedParams()
+    index: IndexParams = IndexParams()
+    select: SelectParams = SelectParams()
+    unlearn: UnlearnParams
+    evaluate: EvaluateParams
+    gate: GateParams
+    release: ReleaseParams
+    ledger: LedgerParams = LedgerParams()
+    mlflow: MlflowParams = MlflowParams()
+    certificate: CertificateParams = CertificateParams()
+
+    @model_validator(mode="after")
+    def _known_names(self) -> Params:
+        """Only names are checked here; a source or a method checks its own settings when it is used."""
+        if self.catalog.source not in SOURCES:
+            raise ValueError(f"catalog.source: unknown source; known are {', '.join(sorted(SOURCES))}")
+        for key, name in (
+            ("release.method", self.release.method),
+            *(("unlearn.methods", x) for x in self.unlearn.methods),
+        ):
+            if name not in METHODS:
+                raise ValueError(f"{key}: unknown method {name!r}; known are {', '.join(METHODS)}")
+        if self.release.method not in self.unlearn.methods:
+            raise ValueError(f"release.method {self.release.method!r} has no block in unlearn.methods")
+        return self
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """The validated settings of this project."""
+    return validated(Params, path)

@@ -1,0 +1,124 @@
+"""The unlearning of one release, from its files: the same function serves the pipeline and a replay."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from expunge.corpus.catalog import Catalog
+from expunge.embeddings.search import load_embeddings
+from expunge.embeddings.store import Embeddings
+from expunge.models import clip
+from expunge.models.checkpoint import Checkpoint
+from expunge.models.clip import Clip
+from expunge.models.curves import write_curve
+from expunge.models.pairs import load_pairs
+from expunge.models.retrain import train_from_scratch
+from expunge.models.training import TrainingRow
+from expunge.project.costs import measured
+from expunge.project.errors import ExpungeError
+from expunge.project.files import sha256_file, write_json
+from expunge.project.paths import Paths
+from expunge.project.progress import Report, progress
+from expunge.releases.chain import load_release
+from expunge.releases.release import Release
+from expunge.selection.sets import read_forget, read_retain
+from expunge.settings import Params
+from expunge.unlearning.loop import unlearn
+from expunge.unlearning.problem import Problem, Seen
+
+
+def unlearn_release(paths: Paths, params: Params, release: str) -> None:
+    """Make the parent's model forget what `release` says, by the method that it names."""
+    where = paths.release(release)
+    description = load_release(paths, release)
+    name, values = description.method.name, method_values(params, description)
+    parent = paths.release(description.parent).model
+    checkpoint = Checkpoint(
+        paths.checkpoints,
+        {
+            "method": name,
+            "values": values,
+            "parent": clip.model_digest(parent),
+            "sets": [sha256_file(where.forget), sha256_file(where.retain)],
+            **params.model_dump(mode="json", include={"seed", "compute", "train"}),
+        },
+    )
+    with progress(f"unlearn by {name}") as report, measured() as cost:
+        problem = build_problem(paths, params, description, report)
+        outcome = unlearn(problem, name, values, checkpoint, report)
+    digest = clip.save(outcome.clip, where.model)
+    write_curve(where.unlearning_curve, outcome.curve)
+    checkpoint.clear()
+    write_json(
+        where.unlearning,
+        {
+            "method": name,
+            "parameters": values,
+            "seconds": cost.seconds,
+            "peak_memory_mb": cost.peak_memory_mb,
+            "steps": len(outcome.curve),
+            "forget": len(problem.forget),
+            "retain": len(problem.retain),
+            "parameters_changed": outcome.parameters_changed,
+        },
+    )
+    print(f"unlearn: {name}, {len(outcome.curve)} steps in {cost.seconds:.1f} s, model {digest[:12]}")
+
+
+def method_values(params: Params, release: Release) -> dict:
+    """The method's block of params.yaml with the release's own overrides, validated.
+
+    Raises:
+        ExpungeError: the method is unknown, has no block, or an override is not one of its hyper-parameters.
+    """
+    from pydantic import ValidationError
+
+    from expunge.project.schema import explain
+    from expunge.unlearning import registry
+
+    name = release.method.name
+    values = params.unlearn.methods.get(name, {}) | release.method.params
+    try:
+        return registry.parameters(name, values).model_dump(mode="json")
+    except ValidationError as error:
+        raise ExpungeError(f"Method {name} of release {release.release}: {explain(error)}") from None
+    except ValueError as error:
+        raise ExpungeError(f"Release {release.release}: {error}.") from None
+
+
+def build_problem(paths: Paths, params: Params, release: Release, report: Report | None = None) -> Problem:
+    """The unlearning problem of `release`, read from its files."""
+    where = paths.release(release.release)
+    catalog = Catalog(paths.catalog)
+    device = clip.configure(params.compute)
+    model = clip.load(paths.release(release.parent).model, device)
+    made_from = {"catalog": catalog.digest}
+    rows = read_forget(where.forget, made_from)
+    forgotten = {row.sample_id for row in rows}
+    retained = read_retain(where.retain, made_from)
+    held_out = catalog.split_ids("calibration") - forgotten
+    retain = load_pairs(catalog, model, {row.sample_id for row in retained})
+    neighbours = {row.sample_id for row in retained if row.role == "neighbours"}
+
+    def from_scratch() -> tuple[Clip, list[TrainingRow]]:
+        return train_from_scratch(catalog, params, forgotten, paths.checkpoints, report)[:2]
+
+    return Problem(
+        clip=model,
+        forget=load_pairs(catalog, model, {row.sample_id for row in rows if row.release == release.release}),
+        retain=retain,
+        is_neighbour=np.array([sample_id in neighbours for sample_id in retain.ids]),
+        held_out=load_pairs(catalog, model, held_out),
+        remaining=_remaining(catalog, load_embeddings(paths, release.parent), catalog.split_ids("train") - forgotten),
+        training=params.train,
+        from_scratch=from_scratch,
+        compute=params.compute,
+        seed=params.seed,
+    )
+
+
+def _remaining(catalog: Catalog, store: Embeddings, ids: set[str]) -> Seen:
+    rows = [row for row, sample_id in enumerate(store.ids) if sample_id in ids]
+    captions = catalog.metadata["caption"].take([catalog.row_of[store.ids[row]] for row in rows]).to_pylist()
+    return Seen(captions, torch.from_numpy(store.images[rows]), torch.from_numpy(store.texts[rows]))
