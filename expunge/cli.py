@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from expunge.commands import audit, purge, releases, requests, trace, verify
+from expunge.commands import audit, decisions, purge, releases, requests, trace, verify
 from expunge.project.errors import ExpungeError
 from expunge.project.telemetry import switch_off
 
@@ -18,7 +18,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(requests.app, name="request", help="Record, inspect and decide deletion requests.")
+request = typer.Typer(no_args_is_help=True)
+request.command("add")(requests.add)
+request.command("import")(requests.import_)
+request.command("digest")(requests.digest)
+request.command("list")(requests.list_)
+request.command("show")(requests.show)
+request.command("preview")(decisions.preview)
+request.command("approve")(decisions.approve)
+request.command("reject")(decisions.reject)
+request.command("withdraw")(decisions.withdraw)
+app.add_typer(request, name="request", help="Record, inspect and decide deletion requests.")
 app.command("release")(releases.release)
 app.command("status")(releases.status)
 app.command("report")(releases.report)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from expunge.commands import requests as commands
+from expunge.cli import request as app
 from expunge.intake import submissions as intake
+from expunge.intake.desk import Desk
 from expunge.intake.submissions import import_path, read_submissions
 from expunge.project.errors import ExpungeError, RequestRefused
 from expunge.project.paths import Paths
@@ -29,12 +30,12 @@ class Params:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> commands.Desk:
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """The desk of a project with a catalog of 24 samples, which is the working directory."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(commands, "load_params", lambda _: Params)
+    monkeypatch.setattr("expunge.intake.desk.load_params", lambda _: Params)
     make_catalog(tmp_path / "data" / "catalog", 24)
-    return commands.Desk(Paths())
+    return Desk(Paths())
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def drop(tmp_path: Path) -> Path:
     return folder
 
 
-def imported(desk: commands.Desk, path: Path) -> list[intake.Outcome]:
+def imported(desk: Desk, path: Path) -> list[intake.Outcome]:
     return list(import_path(path, desk.ledger, desk.check, by="clerk"))
 
 
@@ -54,14 +55,14 @@ def files(folder: Path) -> set[str]:
 
 
 def expunge_request(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(commands.app, arguments)
+    result = CliRunner().invoke(app, arguments)
     return result.exit_code, result.output
 
 
 # --- files -------------------------------------------------------------------------------------------------------
 
 
-def test_files_of_a_folder_become_requests_and_receipts(desk: commands.Desk, drop: Path) -> None:
+def test_files_of_a_folder_become_requests_and_receipts(desk: Desk, drop: Path) -> None:
     (drop / "b.json").write_text(json.dumps([TICKET, TICKET | {"external_reference": "T-2", "due": "2099-01-01"}]))
     (drop / "a.csv").write_text(
         "\ufeffexternal_reference,basis,kind,value,min_score,requester\n"
@@ -115,7 +116,7 @@ CSV_HEAD = "external_reference,basis,kind,value,requester\n"
     ],
 )
 def test_a_file_at_fault_is_refused_as_a_whole_with_its_reason(
-    desk: commands.Desk, drop: Path, name: str, content: str | bytes, reason: str
+    desk: Desk, drop: Path, name: str, content: str | bytes, reason: str
 ) -> None:
     given = content if isinstance(content, bytes) else content.encode()
     (drop / name).write_bytes(given)
@@ -129,7 +130,7 @@ def test_a_file_at_fault_is_refused_as_a_whole_with_its_reason(
     assert (drop / "refused" / f"{name}.reason.txt").read_text().startswith(outcome.reason)
 
 
-def test_a_refused_file_does_not_replace_an_earlier_one(desk: commands.Desk, drop: Path) -> None:
+def test_a_refused_file_does_not_replace_an_earlier_one(desk: Desk, drop: Path) -> None:
     for content in ("[1", "[2"):
         (drop / "x.json").write_text(content)
         imported(desk, drop)
@@ -138,7 +139,7 @@ def test_a_refused_file_does_not_replace_an_earlier_one(desk: commands.Desk, dro
 
 @pytest.mark.parametrize("crash", ["before the receipt", "before the file goes"])
 def test_a_crash_after_the_ledger_was_written_loses_and_doubles_nothing(
-    desk: commands.Desk, drop: Path, monkeypatch: pytest.MonkeyPatch, crash: str
+    desk: Desk, drop: Path, monkeypatch: pytest.MonkeyPatch, crash: str
 ) -> None:
     (drop / "x.json").write_text(json.dumps(TICKET))
     with monkeypatch.context() as patch:
@@ -154,7 +155,7 @@ def test_a_crash_after_the_ledger_was_written_loses_and_doubles_nothing(
 
 
 def test_a_ledger_in_trouble_leaves_the_files_where_they_are(
-    desk: commands.Desk, drop: Path, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, drop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (drop / "x.json").write_text(json.dumps(TICKET))
 
@@ -168,11 +169,11 @@ def test_a_ledger_in_trouble_leaves_the_files_where_they_are(
     assert files(drop) == {"x.json"}
     (desk.paths.catalog / "catalog.json").rename(desk.paths.catalog / "gone")
     with pytest.raises(ExpungeError, match="dvc repro"):
-        imported(commands.Desk(Paths()), drop)
+        imported(Desk(Paths()), drop)
     assert files(drop) == {"x.json"}
 
 
-def test_a_link_out_of_the_folder_is_not_followed(desk: commands.Desk, drop: Path) -> None:
+def test_a_link_out_of_the_folder_is_not_followed(desk: Desk, drop: Path) -> None:
     (desk.paths.root / "elsewhere.json").write_text(json.dumps(TICKET))
     (drop / "x.json").symlink_to(desk.paths.root / "elsewhere.json")
     assert imported(desk, drop) == []
@@ -184,7 +185,7 @@ def test_a_link_out_of_the_folder_is_not_followed(desk: commands.Desk, drop: Pat
 
 
 def test_import_reads_the_drop_folder_and_says_with_its_status_that_something_was_refused(
-    desk: commands.Desk,
+    desk: Desk,
 ) -> None:
     assert expunge_request("import") == (0, "")
     drop = desk.paths.root / PARAMS.drop_folder
@@ -196,17 +197,17 @@ def test_import_reads_the_drop_folder_and_says_with_its_status_that_something_wa
     assert "bad.json: Submissions: 0.external_reference: field required" in out
 
 
-def test_the_same_reference_on_the_command_line_gives_the_same_id(desk: commands.Desk) -> None:
+def test_the_same_reference_on_the_command_line_gives_the_same_id(desk: Desk) -> None:
     arguments = ("add", "--class", "apple", "--basis", "ccpa", "--reference", "T-9", "--requester", "Erika")
     for _ in range(2):
         assert expunge_request(*arguments)[1].splitlines()[-1] == "req-0001"
     digest = json.loads(expunge_request("show", "req-0001", "--json")[1])["requester_digest"]
     assert expunge_request("digest", " ERIKA ") == (0, f"{digest}\n")
     with pytest.raises(RequestRefused, match="'T-9' names req-0001 already, with another selectors"):
-        CliRunner().invoke(commands.app, [*arguments, "--id", "sample:0001"], catch_exceptions=False)
+        CliRunner().invoke(app, [*arguments, "--id", "sample:0001"], catch_exceptions=False)
 
 
-def test_a_request_is_withdrawn_on_the_command_line(desk: commands.Desk) -> None:
+def test_a_request_is_withdrawn_on_the_command_line(desk: Desk) -> None:
     expunge_request("add", "--class", "apple", "--basis", "ccpa")
     expunge_request("approve", "req-0001")
     assert expunge_request("withdraw", "req-0001")[0] == 2
@@ -218,7 +219,7 @@ def test_a_request_is_withdrawn_on_the_command_line(desk: commands.Desk) -> None
 # --- Prefect -----------------------------------------------------------------------------------------------------
 
 
-def test_the_intake_flow_records_once_and_refuses_in_words(desk: commands.Desk, prefect_server: None) -> None:
+def test_the_intake_flow_records_once_and_refuses_in_words(desk: Desk, prefect_server: None) -> None:
     from flows.intake import requests
 
     asked = {"external_reference": "T-1", "selectors": [APPLE], "basis": "gdpr-art17"}

@@ -15,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from bench.planted import CHANGES, encoded
-from expunge.commands import requests as commands
+from expunge.cli import request as app
 from expunge.corpus.catalog import Catalog, write_catalog
 from expunge.corpus.sample import Sample, Source
 from expunge.corpus.settings import CatalogParams
@@ -123,7 +123,7 @@ def project(emoji, tmp_path: Path, monkeypatch) -> Paths:
 
 
 def expunge_request(*arguments: str) -> str:
-    result = CliRunner().invoke(commands.app, arguments, catch_exceptions=False)
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout
 

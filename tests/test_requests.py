@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from expunge.commands import requests as commands
+from expunge.cli import request as app
+from expunge.commands.requests import DEFAULT_TOP
 from expunge.project.clock import month_after
 from expunge.project.errors import ExpungeError
 from expunge.project.files import canonical_json
@@ -442,14 +443,14 @@ class Params:
 def project(tmp_path: Path, monkeypatch) -> Path:
     """A project folder with a catalog of 24 samples, as working directory."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(commands, "load_params", lambda _: Params)
+    monkeypatch.setattr("expunge.intake.desk.load_params", lambda _: Params)
     make_catalog(tmp_path / "data" / "catalog", 24)
     return tmp_path
 
 
 def expunge_request(*arguments: str) -> str:
     """The stdout of `expunge request …`; errors are raised as the command raises them."""
-    result = CliRunner().invoke(commands.app, arguments, catch_exceptions=False)
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout
 
@@ -508,7 +509,7 @@ def test_a_request_that_cannot_be_meant_is_not_recorded(project: Path, arguments
     ],
 )
 def test_wrong_usage_has_status_2(project: Path, arguments: list[str]) -> None:
-    assert CliRunner().invoke(commands.app, arguments).exit_code == 2
+    assert CliRunner().invoke(app, arguments).exit_code == 2
 
 
 def test_a_text_request_asks_the_newest_finished_release(project: Path, monkeypatch) -> None:
@@ -522,7 +523,7 @@ def test_a_text_request_asks_the_newest_finished_release(project: Path, monkeypa
     expunge_request("add", "--text", "red", "--text", "green", "--basis", "safety")
     assert asked == [("base", "red"), ("base", "green")]
     selectors = json.loads(expunge_request("show", "req-0001", "--json"))["selectors"]
-    assert [(one["text"], one["top"]) for one in selectors] == [("red", commands.DEFAULT_TOP), ("green", 10)]
+    assert [(one["text"], one["top"]) for one in selectors] == [("red", DEFAULT_TOP), ("green", 10)]
 
 
 def test_what_selects_everything_is_neither_recorded_nor_approved(project: Path) -> None:

@@ -171,7 +171,7 @@ def test_retraining_never_sees_the_forget_set(corpus: Catalog, parent: Clip, rec
 
 
 def test_unknown_methods_and_misspelt_hyper_parameters_are_refused() -> None:
-    with pytest.raises(ValueError, match="known are cliperase"):
+    with pytest.raises(ValueError, match="known are bad_teacher"):
         registry.parameters("clip_erase", {})
     with pytest.raises(ValueError, match="learning_rat\n"):
         registry.parameters("cliperase", {"steps": 1, "learning_rat": 1.0})

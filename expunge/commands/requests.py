@@ -1,28 +1,33 @@
-"""`expunge request add`, `import`, `list`, `show`, `preview`, `approve`, `reject` and `withdraw`."""
+"""`expunge request add`, `import`, `digest`, `list` and `show`."""
 
 from __future__ import annotations
 
-import json
 from datetime import date, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from expunge.commands.common import (
+    Basis,
+    ByOption,
+    IdArgument,
+    JsonOption,
+    State,
+    console,
+    count_samples,
+    print_json,
+    styled,
+)
 from expunge.commands.releases import countdown
 from expunge.intake.desk import Desk
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
-from expunge.settings import load_params
 
 if TYPE_CHECKING:
-    from expunge.intake.preview import Finding, Preview
     from expunge.requests.events import Record
-    from expunge.requests.request import LikeSample
 
 DEFAULT_TOP = 10
 """Pictures that --text selects where neither --min-score nor --top says otherwise: few enough to look at each."""
@@ -31,49 +36,6 @@ DEFAULT_LIKENESS = 0.9
 """The least cosine with an example picture where --min-score does not say otherwise."""
 
 
-STATE_STYLES = {
-    "received": "yellow",
-    "previewed": "yellow",
-    "approved": "cyan",
-    "rejected": "red",
-    "withdrawn": "red",
-    "released": "green",
-    "purged": "green",
-    "verified": "bold green",
-}
-
-app = typer.Typer(no_args_is_help=True)
-console = Console(highlight=False, soft_wrap=True)
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Request id, such as req-0001.")]
-ByOption = Annotated[str | None, typer.Option("--by", help="Who decides; the login name by default.")]
-
-
-class Basis(StrEnum):
-    """Why the data has to go."""
-
-    gdpr_art17 = "gdpr-art17"
-    ccpa = "ccpa"
-    copyright = "copyright"
-    safety = "safety"
-    quality = "quality"
-
-
-class State(StrEnum):
-    """How far a request has come."""
-
-    received = "received"
-    previewed = "previewed"
-    approved = "approved"
-    rejected = "rejected"
-    withdrawn = "withdrawn"
-    released = "released"
-    purged = "purged"
-    verified = "verified"
-
-
-@app.command()
 def add(
     basis: Annotated[Basis, typer.Option(help="Legal or other basis of the deletion.")],
     ids: Annotated[list[str] | None, typer.Option("--id", help="A sample id. Repeatable.")] = None,
@@ -132,14 +94,13 @@ def add(
         typer.echo(f"Known already; see: expunge request show {request.request_id}", err=True)
     else:
         typer.echo(
-            f"Recorded. It selects {_samples(count)} today and is due on {request.due}; "
+            f"Recorded. It selects {count_samples(count)} today and is due on {request.due}; "
             f"next: expunge request preview {request.request_id}",
             err=True,
         )
     typer.echo(request.request_id)
 
 
-@app.command("import")
 def import_(
     path: Annotated[
         Path | None, typer.Argument(help="A JSON or CSV file or a folder of them; `ledger.drop_folder` by default.")
@@ -151,7 +112,7 @@ def import_(
 
     desk = Desk(Paths())
     if path is None:
-        path = desk.paths.root / load_params(desk.paths.params).ledger.drop_folder
+        path = desk.paths.root / desk.params.ledger.drop_folder
         path.mkdir(parents=True, exist_ok=True)
     refused = False
     for outcome in import_path(path, desk.ledger, desk.check, by):
@@ -161,7 +122,6 @@ def import_(
         raise typer.Exit(1)
 
 
-@app.command()
 def digest(requester: Annotated[str, typer.Argument(help="Who asks.")]) -> None:
     """Print the keyed digest of a requester, for systems that must not be told who asks."""
     typer.echo(Desk(Paths()).ledger.digest_requester(requester))
@@ -202,7 +162,6 @@ def _selectors(
         raise ExpungeError(f"Selectors: {explain(error)}") from None
 
 
-@app.command("list")
 def list_(
     state: Annotated[State | None, typer.Option(help="Only requests in this state.")] = None,
     as_json: JsonOption = False,
@@ -211,14 +170,14 @@ def list_(
     ledger = Desk(Paths()).ledger
     records = ledger.list(state.value if state else None)
     if as_json:
-        _print_json([_as_dict(record, ledger.today) for record in records])
+        print_json([_as_dict(record, ledger.today) for record in records])
         return
     table = Table("request", "state", "basis", "due", "", "selects", "release")
     for record in records:
         request = record.request
         table.add_row(
             request.request_id,
-            _styled(record.state),
+            styled(record.state),
             request.basis,
             str(request.due),
             countdown(record.days_left(ledger.today)) if record.is_open else "",
@@ -228,18 +187,17 @@ def list_(
     console.print(table)
 
 
-@app.command()
 def show(request_id: IdArgument, as_json: JsonOption = False) -> None:
     """Show a request and what happened to it."""
     ledger = Desk(Paths()).ledger
     record = ledger.get(request_id)
     if as_json:
-        _print_json(_as_dict(record, ledger.today))
+        print_json(_as_dict(record, ledger.today))
         return
     request = record.request
     left = f", {countdown(record.days_left(ledger.today))}" if record.is_open else ""
     console.print(
-        f"[bold]{request.request_id}[/bold]  {_styled(record.state)}  {request.basis}, due {request.due}{left}"
+        f"[bold]{request.request_id}[/bold]  {styled(record.state)}  {request.basis}, due {request.due}{left}"
     )
     if request.external_reference:
         console.print(f"  known as {escape(request.external_reference)}")
@@ -257,100 +215,6 @@ def show(request_id: IdArgument, as_json: JsonOption = False) -> None:
     console.print(table)
 
 
-@app.command()
-def preview(request_id: IdArgument, as_json: JsonOption = False) -> None:
-    """Show what a request would delete, what lies near it, and what it would not catch; write a page of pictures."""
-    from expunge.intake.preview import preview as find
-    from expunge.intake.preview_page import write_page
-    from expunge.selection.match import matches
-
-    desk = Desk(Paths())
-    record = desk.ledger.get(request_id)
-    selected = matches(desk.catalog, record.request.selectors, desk.forgotten, desk.text_scores)
-    duplicates = desk.near_duplicates(set(selected))
-    found = find(desk.catalog, record.request, desk.forgotten, desk.text_scores, desk.embeddings, duplicates)
-    shown = {} if found.expansion is None else {"expansion": found.expansion}
-    desk.ledger.record_preview(request_id, found.counts() | shown)
-    page = write_page(desk.paths, desk.catalog, found, list(selected)) if record.is_open else None
-    if as_json:
-        _print_json(found.as_dict() | {"page": str(page) if page else None})
-        return
-    _print_preview(found)
-    if page:
-        console.print(f"\nPictures for the reviewer: {page}")
-        if console.is_terminal:
-            typer.launch(str(page))
-
-
-@app.command()
-def approve(
-    request_id: IdArgument,
-    by: ByOption = None,
-    without_duplicates: Annotated[
-        bool, typer.Option("--without-duplicates", help="Leave out all near-duplicates that the preview showed.")
-    ] = False,
-    exclude: Annotated[
-        list[str] | None, typer.Option(help="Leave out this near-duplicate that the preview showed. Repeatable.")
-    ] = None,
-) -> None:
-    """Approve a request, with the near-duplicates that its last preview showed: the next release serves it."""
-    desk = Desk(Paths())
-    record = desk.ledger.get(request_id)
-    shown = record.shown_near_duplicates
-    left_out = {one.sample_id for one in shown or ()} if without_duplicates else set(exclude or ())
-    if strangers := sorted(left_out - {one.sample_id for one in shown or ()}):
-        raise ExpungeError(f"The last preview of {request_id} showed no near-duplicate {strangers[0]!r}.")
-    chosen = tuple(one for one in shown or () if one.sample_id not in left_out)
-    _check_servable(desk, record, chosen)
-    desk.ledger.approve(request_id, by, chosen, sorted(left_out))
-    typer.echo(f"{request_id} is approved, with {len(chosen)} near-duplicates; next: expunge release")
-    if shown is None:
-        typer.echo("Nobody has looked for near-duplicates: no preview was made, or none could look for them.", err=True)
-
-
-@app.command()
-def reject(
-    request_id: IdArgument,
-    reason: Annotated[str, typer.Option(help="Why it is rejected, without personal data.")],
-    by: ByOption = None,
-) -> None:
-    """Reject a request, with the reason."""
-    from expunge.intake.preview_page import discard_pages
-
-    desk = Desk(Paths())
-    desk.ledger.reject(request_id, by, reason)
-    discard_pages(desk.paths, [request_id])
-    typer.echo(f"{request_id} is rejected")
-
-
-@app.command()
-def withdraw(
-    request_id: IdArgument,
-    reason: Annotated[str, typer.Option(help="Why it is withdrawn, without personal data.")],
-    by: ByOption = None,
-) -> None:
-    """Withdraw a request, approved or not, that no release serves yet."""
-    from expunge.intake.preview_page import discard_pages
-
-    desk = Desk(Paths())
-    desk.ledger.withdraw(request_id, by, reason)
-    discard_pages(desk.paths, [request_id])
-    typer.echo(f"{request_id} is withdrawn")
-
-
-def _check_servable(desk: Desk, record: Record, near_duplicates: tuple[LikeSample, ...]) -> None:
-    """Refuse to approve what no release could serve: nothing or everything is selected.
-
-    A request that is decided already is left for the ledger to refuse, whatever it selects by now.
-    """
-    from expunge.requests.events import FORWARD
-    from expunge.selection.match import select
-
-    if record.state in FORWARD["approved"]:
-        request = record.request.model_copy(update={"near_duplicates": near_duplicates})
-        select(desk.catalog, [request], "preview", desk.forgotten, desk.text_scores)
-
-
 def _as_dict(record: Record, today: date) -> dict[str, Any]:
     return {
         **record.request.model_dump(mode="json"),
@@ -361,43 +225,3 @@ def _as_dict(record: Record, today: date) -> dict[str, Any]:
         "model_digest": record.model_digest,
         "events": [event.model_dump() for event in record.events],
     }
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
-
-
-def _print_preview(found: Preview) -> None:
-    console.print(f"[bold]{found.request_id}[/bold] selects {_samples(found.samples)}")
-    table = Table("class", "samples")
-    for name, count in found.by_class.items():
-        table.add_row(escape(name), str(count))
-    console.print(table)
-    console.print("splits: " + ", ".join(f"{count} {split}" for split, count in found.by_split.items()))
-    _print_finding("Neighbours", found.neighbours)
-    console.print("\n[bold]Not selected, but like what is selected[/bold]")
-    _print_finding("Near-duplicates", found.near_duplicates)
-    _print_finding("Captions", found.captions)
-    _print_finding("Concepts", found.concepts)
-
-
-def _print_finding(title: str, finding: Finding) -> None:
-    total = "" if finding.total is None else f"{finding.total} "
-    console.print(f"\n[bold]{title}[/bold]: {total}[dim]({escape(finding.rule)})[/dim]")
-    if not finding.shown:
-        return
-    table = Table("sample", "class", "resembles", "score")
-    for one in finding.shown:
-        score = "-" if one.score is None else f"{one.score:.3f}"
-        table.add_row(escape(one.sample_id), escape(one.class_name), escape(one.resembles), score)
-    console.print(table)
-    if finding.total > len(finding.shown):
-        console.print(f"… and {finding.total - len(finding.shown)} more")
-
-
-def _samples(count: int) -> str:
-    return f"{count} sample{'' if count == 1 else 's'}"
-
-
-def _styled(state: str) -> str:
-    return f"[{STATE_STYLES[state]}]{state}[/]"

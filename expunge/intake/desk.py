@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from expunge.project.errors import ExpungeError, RequestRefused
 from expunge.project.paths import BASE, Paths
-from expunge.settings import load_params
+from expunge.settings import Params, load_params
 
 if TYPE_CHECKING:
     from expunge.corpus.catalog import Catalog
@@ -32,10 +32,14 @@ class Desk:
     paths: Paths
 
     @cached_property
+    def params(self) -> Params:
+        return load_params(self.paths.params)
+
+    @cached_property
     def ledger(self) -> Ledger:
         from expunge.requests.ledger import Ledger
 
-        return Ledger.open(load_params(self.paths.params).ledger, self.paths.root)
+        return Ledger.open(self.params.ledger, self.paths.root)
 
     @cached_property
     def catalog(self) -> Catalog:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from expunge.lineage.lineage import Project
-from expunge.lineage.mlflow.store import appoint_champion
+from expunge.lineage.mlflow.recorder import appoint_champion
 from expunge.project.clock import iso_seconds
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths

@@ -17,7 +17,7 @@ from expunge.lineage.digests import CONFIG, WEIGHTS, sha256_if_there, weights
 from expunge.lineage.dvc.locks import data_version, read_locks, relative
 from expunge.lineage.git import git_commit
 from expunge.lineage.mlflow.entry import DataSet, Entry, flatten
-from expunge.lineage.mlflow.store import record
+from expunge.lineage.mlflow.recorder import record
 from expunge.near_duplicates import suppression
 from expunge.project.errors import ExpungeError
 from expunge.project.files import read_json, write_json

@@ -1,0 +1,137 @@
+"""`expunge request preview`, `approve`, `reject` and `withdraw`: what a reviewer does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from expunge.commands.common import ByOption, IdArgument, JsonOption, console, count_samples, print_json
+from expunge.intake.desk import Desk
+from expunge.project.errors import ExpungeError
+from expunge.project.paths import Paths
+
+if TYPE_CHECKING:
+    from expunge.intake.preview import Finding, Preview
+    from expunge.requests.events import Record
+    from expunge.requests.request import LikeSample
+
+
+def preview(request_id: IdArgument, as_json: JsonOption = False) -> None:
+    """Show what a request would delete, what lies near it, and what it would not catch; write a page of pictures."""
+    from expunge.intake.preview import preview as find
+    from expunge.intake.preview_page import write_page
+    from expunge.selection.match import matches
+
+    desk = Desk(Paths())
+    record = desk.ledger.get(request_id)
+    selected = matches(desk.catalog, record.request.selectors, desk.forgotten, desk.text_scores)
+    duplicates = desk.near_duplicates(set(selected))
+    found = find(desk.catalog, record.request, desk.forgotten, desk.text_scores, desk.embeddings, duplicates)
+    shown = {} if found.expansion is None else {"expansion": found.expansion}
+    desk.ledger.record_preview(request_id, found.counts() | shown)
+    page = write_page(desk.paths, desk.catalog, found, list(selected)) if record.is_open else None
+    if as_json:
+        print_json(found.as_dict() | {"page": str(page) if page else None})
+        return
+    _print_preview(found)
+    if page:
+        console.print(f"\nPictures for the reviewer: {page}")
+        if console.is_terminal:
+            typer.launch(str(page))
+
+
+def approve(
+    request_id: IdArgument,
+    by: ByOption = None,
+    without_duplicates: Annotated[
+        bool, typer.Option("--without-duplicates", help="Leave out all near-duplicates that the preview showed.")
+    ] = False,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Leave out this near-duplicate that the preview showed. Repeatable.")
+    ] = None,
+) -> None:
+    """Approve a request, with the near-duplicates that its last preview showed: the next release serves it."""
+    desk = Desk(Paths())
+    record = desk.ledger.get(request_id)
+    shown = record.shown_near_duplicates
+    left_out = {one.sample_id for one in shown or ()} if without_duplicates else set(exclude or ())
+    if strangers := sorted(left_out - {one.sample_id for one in shown or ()}):
+        raise ExpungeError(f"The last preview of {request_id} showed no near-duplicate {strangers[0]!r}.")
+    chosen = tuple(one for one in shown or () if one.sample_id not in left_out)
+    _check_servable(desk, record, chosen)
+    desk.ledger.approve(request_id, by, chosen, sorted(left_out))
+    typer.echo(f"{request_id} is approved, with {len(chosen)} near-duplicates; next: expunge release")
+    if shown is None:
+        typer.echo("Nobody has looked for near-duplicates: no preview was made, or none could look for them.", err=True)
+
+
+def reject(
+    request_id: IdArgument,
+    reason: Annotated[str, typer.Option(help="Why it is rejected, without personal data.")],
+    by: ByOption = None,
+) -> None:
+    """Reject a request, with the reason."""
+    from expunge.intake.preview_page import discard_pages
+
+    desk = Desk(Paths())
+    desk.ledger.reject(request_id, by, reason)
+    discard_pages(desk.paths, [request_id])
+    typer.echo(f"{request_id} is rejected")
+
+
+def withdraw(
+    request_id: IdArgument,
+    reason: Annotated[str, typer.Option(help="Why it is withdrawn, without personal data.")],
+    by: ByOption = None,
+) -> None:
+    """Withdraw a request, approved or not, that no release serves yet."""
+    from expunge.intake.preview_page import discard_pages
+
+    desk = Desk(Paths())
+    desk.ledger.withdraw(request_id, by, reason)
+    discard_pages(desk.paths, [request_id])
+    typer.echo(f"{request_id} is withdrawn")
+
+
+def _check_servable(desk: Desk, record: Record, near_duplicates: tuple[LikeSample, ...]) -> None:
+    """Refuse to approve what no release could serve: nothing or everything is selected.
+
+    A request that is decided already is left for the ledger to refuse, whatever it selects by now.
+    """
+    from expunge.requests.events import FORWARD
+    from expunge.selection.match import select
+
+    if record.state in FORWARD["approved"]:
+        request = record.request.model_copy(update={"near_duplicates": near_duplicates})
+        select(desk.catalog, [request], "preview", desk.forgotten, desk.text_scores)
+
+
+def _print_preview(found: Preview) -> None:
+    console.print(f"[bold]{found.request_id}[/bold] selects {count_samples(found.samples)}")
+    table = Table("class", "samples")
+    for name, count in found.by_class.items():
+        table.add_row(escape(name), str(count))
+    console.print(table)
+    console.print("splits: " + ", ".join(f"{count} {split}" for split, count in found.by_split.items()))
+    _print_finding("Neighbours", found.neighbours)
+    console.print("\n[bold]Not selected, but like what is selected[/bold]")
+    _print_finding("Near-duplicates", found.near_duplicates)
+    _print_finding("Captions", found.captions)
+    _print_finding("Concepts", found.concepts)
+
+
+def _print_finding(title: str, finding: Finding) -> None:
+    total = "" if finding.total is None else f"{finding.total} "
+    console.print(f"\n[bold]{title}[/bold]: {total}[dim]({escape(finding.rule)})[/dim]")
+    if not finding.shown:
+        return
+    table = Table("sample", "class", "resembles", "score")
+    for one in finding.shown:
+        score = "-" if one.score is None else f"{one.score:.3f}"
+        table.add_row(escape(one.sample_id), escape(one.class_name), escape(one.resembles), score)
+    console.print(table)
+    if finding.total > len(finding.shown):
+        console.print(f"… and {finding.total - len(finding.shown)} more")
