@@ -1,4 +1,4 @@
-# `make demo` and `make test` need Python 3.11, git and a package registry; they build .venv on first use.
+# `make demo` and `make test` need Python 3.11 or newer, git and a package registry; they build .venv on first use.
 PYTHON  ?= python3.11
 EXTRA   ?= cpu
 VENV    := .venv
@@ -17,11 +17,12 @@ export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: demo test lint ui serve bench bench-forgetting clean help
+.PHONY: install demo test fast lint types check ui serve bench bench-forgetting clean help
 
 help:
 	@echo "make demo   install, build the corpus, the base model and release r001, print the summary"
-	@echo "make test   install and run the tests"
+	@echo "make test   install and run all tests"
+	@echo "make check  lint, types, import contracts and the fast tests: before every commit"
 	@echo "make ui     MLflow on http://$(HOST):$(UI_PORT)"
 	@echo "make serve  Prefect server and worker on http://$(HOST):$(PREFECT_PORT), with the nightly deployment"
 	@echo "make bench  measure the pipeline on this machine and write bench/results/"
@@ -33,6 +34,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRA),dev]"
 	@touch $@
 
+install: $(STAMP)
+
 demo: $(STAMP)
 	dvc repro
 	expunge report
@@ -40,9 +43,18 @@ demo: $(STAMP)
 test: $(STAMP)
 	python -m pytest
 
+fast: $(STAMP)
+	python -m pytest -m "not slow"
+
 lint: $(STAMP)
 	ruff check .
 	ruff format --check .
+	lint-imports --no-logo
+
+types: $(STAMP)
+	mypy
+
+check: lint types fast
 
 ui: $(STAMP)
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --host $(HOST) --port $(UI_PORT) --workers 1 \
