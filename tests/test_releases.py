@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from expunge.releases.cut import create_release, plan, stages_text
 from expunge.requests.ledger import Ledger
 from expunge.requests.request import DeletionRequest
 from expunge.requests.settings import LedgerParams
-from project import ROOT
+from project import ROOT, run
 
 
 @pytest.fixture
@@ -106,3 +107,40 @@ def test_a_circle_of_parents_and_a_missing_parent_are_named(paths: Paths) -> Non
     description.write_text(yaml.safe_dump(content | {"parent": "r000"}))
     with pytest.raises(ExpungeError, match=r"r000.*missing"):
         chain(paths)
+
+
+def reproduced(paths: Paths, pipeline: str, stage: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """What `dvc repro` says of a stage of this project, whose inputs are empty folders."""
+    (paths.root / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    for dependency in yaml.safe_load((paths.root / pipeline).read_text())["stages"][stage]["deps"]:
+        known = dependency.replace("${live}", yaml.safe_load(paths.live.read_text())["live"])
+        (paths.root / known).mkdir(parents=True, exist_ok=True)
+    run(paths.root, "git", "init", "--quiet")
+    run(paths.root, "dvc", "init", "--quiet")
+    target = f"{pipeline}:{stage}"
+    return run(paths.root, "dvc", "repro", *options, target, check=False, PYTHONPATH=str(ROOT))
+
+
+@pytest.mark.parametrize("name", ["r001; touch injected #", "../../x"])
+def test_a_name_in_a_description_never_reaches_the_shell_or_a_path(paths: Paths, name: str) -> None:
+    create_release(paths, [approved(paths)], "cliperase", gold=False)
+    description = paths.release("r001").description
+    content = yaml.safe_load(description.read_text())
+    description.write_text(yaml.safe_dump(content | {"release": name}))
+    result = reproduced(paths, "releases/r001/dvc.yaml", "select")
+    assert result.returncode
+    assert "a release name is lower-case letters" in result.stderr
+    assert not list(paths.root.rglob("injected"))
+    for field in ("release", "parent"):
+        description.write_text(yaml.safe_dump(content | {field: name}))
+        with pytest.raises(ExpungeError, match="lower-case letters"):
+            load_release(paths, "r001")
+
+
+def test_the_name_of_the_live_release_never_reaches_the_shell(paths: Paths) -> None:
+    paths.live.write_text(yaml.safe_dump({"live": "base; touch injected #"}))
+    (paths.root / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
+    result = reproduced(paths, "dvc.yaml", "live", "--single-item")
+    assert result.returncode
+    assert "a release name is lower-case letters" in result.stderr
+    assert not list(paths.root.rglob("injected"))

@@ -1,8 +1,8 @@
 """Releases: the small files in git that say which requests a model serves, by which method, from which parent.
 
 `releases/R/release.yaml` freezes everything that decides what release R is; `releases/R/dvc.yaml` holds its stages, the
-same text for every release; `releases/live.yaml` names the newest one. A release exists once `live.yaml` leads to it:
-a folder that a killed process left behind is replaced by the next attempt.
+same text for every release but for the names; `releases/live.yaml` names the newest one. A release exists once
+`live.yaml` leads to it: a folder that a killed process left behind is replaced by the next attempt.
 """
 
 from __future__ import annotations

@@ -162,11 +162,14 @@ def _publish(paths: Paths, release: Release) -> None:
 def stages_text(release: Release) -> str:
     """The text of a release's `dvc.yaml`.
 
-    DVC fills in the names from `release.yaml`, so only two things vary: the gold standard may be left out, and the
-    first release has no earlier forget set to inherit.
+    It is the same for every release but for the names, and two more things: the gold standard may be left out, and the
+    first release has no earlier forget set to inherit. The names are written out here, where they have been checked:
+    DVC runs `cmd` in a shell, and would put there, unquoted, whatever release.yaml says by then.
     """
     import jinja2
 
     template = (files("expunge.releases") / "release.dvc.yaml.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False)
-    return environment.from_string(template).render(gold=release.gold, first=release.parent == BASE)
+    return environment.from_string(template).render(
+        release=release.release, parent=release.parent, gold=release.gold, first=release.parent == BASE
+    )

@@ -36,11 +36,25 @@ class Release(Block):
         check_name(name)
         return name
 
+    @field_validator("parent")
+    @classmethod
+    def _plain_parent(cls, name: str) -> str:
+        if name != BASE:
+            check_name(name)
+        return name
+
 
 class Live(Block):
     """The content of `live.yaml`; DVC reads it too, beside params.yaml, so the key is none of its blocks."""
 
     live: str
+
+    @field_validator("live")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if name != BASE:
+            check_name(name)
+        return name
 
 
 def check_name(name: str) -> None:

@@ -1,6 +1,6 @@
 """The pipeline's steps: each reads files, calls the library and writes files. They are the DVC stage commands.
 
-`python -m expunge.steps.NAME RELEASE` runs one of them in the project's folder.
+`python -m expunge.steps.NAME RELEASE` runs one of them in the project's folder; `live` stands for the newest release.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
+from expunge.releases.chain import live_release
 from expunge.settings import Params, load_params
 
 Step = Callable[[Paths, Params, str], None]
@@ -21,7 +22,8 @@ def step_main(step: Step) -> None:
         raise SystemExit(f"usage: python -m expunge.steps.{step.__name__} RELEASE")
     try:
         paths = Paths()
-        step(paths, load_params(paths.params), sys.argv[1])
+        release = live_release(paths) if sys.argv[1] == "live" else sys.argv[1]
+        step(paths, load_params(paths.params), release)
     except ExpungeError as error:
         print(f"Error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
