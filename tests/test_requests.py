@@ -408,8 +408,8 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     ("url", "complaint"),
     [
         ("sqlite://", "in memory"),
-        ("nonsense", "no usable database URL"),
-        ("marsdb://me:secret@host/x", "no usable database URL"),
+        ("nonsense", "not a database URL that can be used"),
+        ("marsdb://me:secret@host/x", "not a database URL that can be used"),
     ],
 )
 def test_an_unusable_url_is_refused_without_its_password(tmp_path: Path, url: str, complaint: str) -> None:

@@ -53,7 +53,8 @@ def add(
         typer.Option(min=-1, max=1, help=f"With --text or --image: the least cosine; {DEFAULT_LIKENESS} for images."),
     ] = None,
     top: Annotated[
-        int | None, typer.Option(min=1, help=f"With --text: so many for every text; {DEFAULT_TOP} by default.")
+        int | None,
+        typer.Option(min=1, help=f"With --text: that many pictures for each text; {DEFAULT_TOP} by default."),
     ] = None,
     where: Annotated[
         list[str] | None, typer.Option("--where", help="A SQL predicate over the catalog's columns. Repeatable.")

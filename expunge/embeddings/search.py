@@ -40,7 +40,7 @@ def search_images(
     """The `count` pictures of `release` nearest to exactly one of a text, a sample or an image file, best first.
 
     Raises:
-        ExpungeError: the release is not built, does not hold the sample, or the file is no image.
+        ExpungeError: the release is not built, does not hold the sample, or the file is not an image.
     """
     from expunge.embeddings.index import search_index
 
@@ -119,7 +119,7 @@ def image_scores(paths: Paths, release: str, picture: bytes) -> dict[str, float]
     """Cosine of an encoded picture with every image of `release`, by sample id.
 
     Raises:
-        ExpungeError: it is no image, or larger than the limit.
+        ExpungeError: it is not an image, or is larger than the limit.
     """
     from expunge.models.clip import decode_image
 

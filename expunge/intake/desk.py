@@ -116,7 +116,7 @@ class Desk:
         """An image selector: what the newest finished release finds like a picture, which is not kept.
 
         Raises:
-            ExpungeError: the file is no image, or too large.
+            ExpungeError: the file is not an image, or is too large.
         """
         from expunge.embeddings.search import image_scores
         from expunge.requests.keys import example_digest

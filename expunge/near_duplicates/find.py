@@ -80,7 +80,7 @@ class Hashes:
 def near_duplicates(
     catalog: Catalog, selected: Set[str], excluded: Set[str], vectors: Vectors, encode: Encode, decode: Decode
 ) -> list[NearDuplicate]:
-    """Samples, neither selected nor excluded, that are near-duplicates of selected ones: the likest first.
+    """Samples, neither selected nor excluded, that are near-duplicates of selected ones, the closest first.
 
     Each comes with the selected sample that it differs from least. What the catalog declares to be another variant is
     none: a preview lists it under its concept. Memory grows with the hashes of the catalog (64
@@ -98,7 +98,9 @@ def near_duplicates(
     found, overlaid = [], []
     for name, data in _pictures(catalog, pairs.keys()):
         candidate = Candidate(frames(decode(data, name)))
-        best = min(((original(of).difference(candidate), of, bits) for of, bits in pairs[name].items()), key=_likest)
+        best = min(
+            ((original(of).difference(candidate), of, bits) for of, bits in pairs[name].items()), key=_by_difference
+        )
         difference, of, bits = best
         alike = difference.worst <= MAX_DIFFERENCE
         if not alike and difference.share > OVERLAY_SHARE:
@@ -123,7 +125,7 @@ def _without_variants(catalog: Catalog, pairs: dict[str, dict[str, int]]) -> dic
     return {name: found for name, found in left.items() if found}
 
 
-def _likest(found: tuple) -> tuple[float, str]:
+def _by_difference(found: tuple) -> tuple[float, str]:
     difference, of, _ = found
     return difference.worst, of
 

@@ -1,7 +1,7 @@
 """What is forgotten stays out: the list of what a source may not bring back.
 
 The list is a file of this machine beside the ledger, written when a release is registered and read by the next build
-of the catalog. It is no dependency of any stage: catalogs that exist stay as they are. It holds no content, only HMACs
+of the catalog. No stage depends on it: catalogs that exist stay as they are. It holds no content, only HMACs
 under the ledger's key: of ids, of pictures with their captions, of pictures alone, and of bands of perceptual hashes
 under the usual views (a band is 16 of 256 bits; banding as in Broder, "On the resemblance and containment of
 documents", 1997). Without the key a line says nothing; with it one can test whether a given picture is on the list.

@@ -185,7 +185,7 @@ def _purge_checks(project: Project, name: str, predicate: Mapping[str, Any]) -> 
     where, found = relative(project.paths, path), project.sha256(path)
     if certified == NOT_PURGED and found is None:
         return []
-    # A purge that came after the certificate is no lie of it; issuing the certificate again takes the purge in.
+    # A purge after the certificate does not make it false; issuing the certificate again takes the purge in.
     checks = [compare("proof of the purge", where, certified.get("sha256"), found)]
     try:
         now = purge_state(project.paths, name)
@@ -206,7 +206,7 @@ def _recorded_elsewhere(project: Project, name: str) -> list[Check]:
 
 
 def _sha256(project: Project, path: str) -> str | None:
-    """Digest of a file that a certificate names; a path that leads out of the project is none of its files."""
+    """Digest of a file that a certificate names; a path that leads out of the project is not one of its files."""
     parts = PurePosixPath(path)
     if parts.is_absolute() or ".." in parts.parts:
         return None

@@ -29,8 +29,8 @@ from expunge.settings import Params
 
 PSEUDONYMS = (
     "Sample ids are pseudonyms. They stay in the ledger, in requests and release.yaml, and in forget sets, where they "
-    "say what was forgotten. There and in other files that git tracks, which people wrote, words are no finding "
-    "either; pictures and vectors are, everywhere."
+    "say what was forgotten. There and in other files that git tracks, which people wrote, words do not count as "
+    "findings either; pictures and vectors do, everywhere."
 )
 LIMITS = (
     "A picture is recognised by pieces of its encoded file, of its base64 and of its pixels, not after scaling or "

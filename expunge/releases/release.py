@@ -45,7 +45,7 @@ class Release(Block):
 
 
 class Live(Block):
-    """The content of `live.yaml`; DVC reads it too, beside params.yaml, so the key is none of its blocks."""
+    """The content of `live.yaml`; DVC reads it too, beside params.yaml, so its key is not the name of a block."""
 
     live: str
 

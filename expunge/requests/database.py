@@ -93,7 +93,9 @@ def _engine(url: str, root: Path) -> sa.Engine:
         raise ExpungeError(f"The ledger's database needs the Python package {error.name}; install it.") from None
     except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
         # The URL may hold a password, so it is not repeated.
-        raise ExpungeError(f"params.yaml: ledger.url is no usable database URL ({type(error).__name__}).") from None
+        raise ExpungeError(
+            f"params.yaml: ledger.url is not a database URL that can be used ({type(error).__name__})."
+        ) from None
 
 
 def _sqlite_engine(address: sa.URL, root: Path) -> sa.Engine:

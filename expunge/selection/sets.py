@@ -94,7 +94,7 @@ def _write(path: Path, rows: Sequence[NamedTuple], schema: pa.Schema, made_from:
 
 def _read(path: Path, schema: pa.Schema, made_from: Mapping[str, str] | None) -> list[dict]:
     try:
-        # A folder named like a=b above the file is no column of it.
+        # A folder named like a=b above the file is not a column of it.
         table = pq.read_table(path, partitioning=None)
     except FileNotFoundError:
         raise ExpungeError(f"{path} is missing. Run `dvc repro` to build it.") from None

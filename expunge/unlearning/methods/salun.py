@@ -2,7 +2,7 @@
 
     θ ← θ_o + m ⊙ Δθ,  m = 1[ |∇ L(forget; θ_o)| among the largest half ]
 
-where Δθ descends the loss of `random_labels`. The mask is no matter of the loss: it is `weights.saliency`, and any
+where Δθ descends the loss of `random_labels`. The mask does not belong to the loss: it is `weights.saliency`, and any
 other method can have it too. The optimizer has no weight decay, so masked weights do not drift, which they did in the
 first public implementation.
 """
