@@ -59,14 +59,17 @@ def make_problem(corpus: Catalog, parent: Clip, recipe: TrainParams, seed: int =
         model = clip.create(TINY, 0)
         return model, train(model, load_pairs(corpus, model, set(trained) - forget), recipe, COMPUTE, 0)
 
+    stays = load_pairs(corpus, parent, set(trained) - forget)
     return Problem(
         clip=parent.clone(),
         forget=load_pairs(corpus, parent, forget),
         retain=kept,
         is_neighbour=np.arange(len(kept)) < 12,
         held_out=load_pairs(corpus, parent, corpus.split_ids("calibration")),
-        remaining=see(parent, load_pairs(corpus, parent, set(trained) - forget)),
+        remaining=see(parent, stays),
+        wording=stays,
         training=recipe,
+        clean_start=lambda seed: clip.create(TINY, seed),
         from_scratch=from_scratch,
         compute=COMPUTE,
         seed=seed,

@@ -28,8 +28,9 @@ from expunge.evaluation.measure import Measured, Sets, measure
 from expunge.examination import associations
 from expunge.examination.associations import Associations
 from expunge.examination.examine import Subject, examine
+from expunge.models import clip
 from expunge.models.clip import Clip
-from expunge.models.pairs import Pairs, load_pairs
+from expunge.models.pairs import Pairs, load_pairs, read_wording
 from expunge.project.files import write_json
 from expunge.selection.neighbours import choose_retain
 from expunge.selection.sets import RetainRow
@@ -150,15 +151,17 @@ class Bench:
         retain = load_pairs(self.catalog, model, {row.sample_id for row in retained})
         neighbours = {row.sample_id for row in retained if row.role == "neighbours"}
         stay = self.rows(self.catalog.split_ids("train") - gone)
-        captions = self.catalog.metadata["caption"].take(stay).to_pylist()
+        wording = read_wording(self.catalog, stay)
         return Problem(
             clip=model,
             forget=load_pairs(self.catalog, model, forget),
             retain=retain,
             is_neighbour=np.array([sample_id in neighbours for sample_id in retain.ids]),
             held_out=load_pairs(self.catalog, model, self.catalog.split_ids("calibration")),
-            remaining=Seen(captions, seen.images[stay], seen.texts[stay]),
+            remaining=Seen(wording.canonical(), seen.images[stay], seen.texts[stay]),
+            wording=wording,
             training=params.train,
+            clean_start=lambda seed: clip.create(params.model, seed),
             from_scratch=lambda: (self.place.model(self.catalog, gone)[0], []),
             compute=params.compute,
             seed=params.seed,

@@ -24,34 +24,50 @@ from expunge.project.errors import ExpungeError
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Samples of a catalog, addressed by position 0 … N-1.
+class Wording:
+    """What may be said of samples, addressed by position 0 … N-1; all that drawing captions needs, without pixels.
 
     Attributes:
         ids: sample ids.
         classes: class names.
         variants: what sets a picture apart within its concept, None for the plain one.
         captions: for each sample its captions as (language, text), canonical first.
-        pixels: uint8 [N, 3, H, W], memory-mapped.
     """
 
     ids: list[str]
     classes: list[str]
     variants: list[str | None]
     captions: list[list[tuple[str, str]]]
-    pixels: np.ndarray
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    def images(self, positions: Sequence[int] | np.ndarray) -> Tensor:
-        """uint8 pixels [B, 3, H, W] of `positions`."""
-        return torch.from_numpy(np.ascontiguousarray(self.pixels[np.asarray(positions)]))
 
     def canonical(self, positions: Sequence[int] | np.ndarray | None = None) -> list[str]:
         """Canonical captions of `positions`, of all samples by default."""
         chosen = range(len(self)) if positions is None else positions
         return [self.captions[position][0][1] for position in chosen]
+
+
+@dataclass(frozen=True)
+class Pairs(Wording):
+    """Samples of a catalog with their pictures.
+
+    Attributes:
+        pixels: uint8 [N, 3, H, W], memory-mapped.
+    """
+
+    pixels: np.ndarray
+
+    def images(self, positions: Sequence[int] | np.ndarray) -> Tensor:
+        """uint8 pixels [B, 3, H, W] of `positions`."""
+        return torch.from_numpy(np.ascontiguousarray(self.pixels[np.asarray(positions)]))
+
+
+def read_wording(catalog: Catalog, rows: Sequence[int]) -> Wording:
+    """The wording of the catalog's rows `rows`, in that order; no picture is read."""
+    table = catalog.metadata.take(list(rows))
+    captions = [[(entry["language"], entry["text"]) for entry in entries] for entries in table["captions"].to_pylist()]
+    return Wording(*(table[name].to_pylist() for name in ("sample_id", "class", "variant")), captions)
 
 
 def load_pairs(catalog: Catalog, clip: Clip, ids: set[str] | None = None) -> Pairs:

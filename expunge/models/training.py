@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip, autocast, compact_vocabulary
-from expunge.models.pairs import Pairs
+from expunge.models.pairs import Pairs, Wording
 from expunge.models.settings import ComputeParams, TrainParams
 from expunge.project.errors import ExpungeError
 
@@ -64,7 +64,7 @@ def train(
     start = 0
     with compact_vocabulary(clip, possible_captions(pairs, params)) as tokenize:
         optimizer = torch.optim.AdamW(
-            _parameter_groups(clip.model, params), lr=params.learning_rate, betas=params.betas, fused=True
+            parameter_groups(clip.model, params), lr=params.learning_rate, betas=params.betas, fused=True
         )
         if checkpoint and (position := checkpoint.load(clip.model, optimizer)):
             start = position["epoch"]
@@ -115,7 +115,7 @@ def _step(
     return loss.item()
 
 
-def epoch_order(pairs: Pairs, params: TrainParams, draw: np.random.Generator) -> np.ndarray:
+def epoch_order(pairs: Wording, params: TrainParams, draw: np.random.Generator) -> np.ndarray:
     """Shuffled positions of one epoch: every plain picture, and `variant_share` of the variants.
 
     Variants look alike and make up half of the embedded corpus; drawing a third of them an epoch leaves the time to
@@ -158,7 +158,7 @@ def augment(pixels: Tensor, params: TrainParams, draw: np.random.Generator) -> T
     return moved.round().to(torch.uint8)
 
 
-def draw_caption(pairs: Pairs, position: int, params: TrainParams, draw: np.random.Generator) -> str:
+def draw_caption(pairs: Wording, position: int, params: TrainParams, draw: np.random.Generator) -> str:
     """One of a sample's captions, or the name of its class, in one of the templates."""
     canonical, *others = _usable_captions(pairs, position, params)
     chosen = canonical if not others or draw.random() < params.canonical_caption else others[draw.integers(len(others))]
@@ -166,7 +166,7 @@ def draw_caption(pairs: Pairs, position: int, params: TrainParams, draw: np.rand
     return template.format(**{"caption": chosen, "class": spoken(pairs.classes[position])})
 
 
-def possible_captions(pairs: Pairs, params: TrainParams) -> list[str]:
+def possible_captions(pairs: Wording, params: TrainParams) -> list[str]:
     """Every text that `draw_caption` can return for `pairs`, sorted."""
     texts = {
         template.format(**{"caption": caption, "class": spoken(pairs.classes[position])})
@@ -182,13 +182,13 @@ def spoken(class_name: str) -> str:
     return " ".join(class_name.replace("-", " ").replace("&", "and").split())
 
 
-def _usable_captions(pairs: Pairs, position: int, params: TrainParams) -> list[str]:
+def _usable_captions(pairs: Wording, position: int, params: TrainParams) -> list[str]:
     """The canonical caption first, then the others in the languages of the recipe."""
     canonical, *others = pairs.captions[position]
     return [canonical[1], *(text for language, text in others if language in params.languages)]
 
 
-def _parameter_groups(model: nn.Module, params: TrainParams) -> list[dict]:
+def parameter_groups(model: nn.Module, params: TrainParams) -> list[dict]:
     """Weight decay on matrices and kernels only: gains, biases and the temperature are left alone."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [

@@ -64,7 +64,7 @@ def unlearn(
     method = registry.method(name)(params, problem, Teacher(problem))
     clip = problem.clip
     if isinstance(method, Rebuild):
-        clip, curve = method.build()
+        clip, curve = method.build(checkpoint, progress)
     elif isinstance(method, Edit):
         curve = method.apply()
     else:

@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
 from expunge.models.training import contrastive_loss
+from expunge.project.progress import Report
 from expunge.project.schema import Block
 from expunge.unlearning.problem import Problem, Teacher
 
@@ -99,8 +101,8 @@ class Edit(Method):
 class Rebuild(Method):
     """A method that makes a new model instead of changing the parent's."""
 
-    def build(self) -> tuple[Clip, list[dict[str, float]]]:
-        """The new model, and the curve of its training."""
+    def build(self, checkpoint: Checkpoint | None, progress: Report | None) -> tuple[Clip, list[dict[str, float]]]:
+        """The new model, and the curve of its training, which goes on from `checkpoint` where it was killed."""
         raise NotImplementedError
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from expunge.models.clip import Clip
-from expunge.models.pairs import Pairs
+from expunge.models.pairs import Pairs, Wording
 from expunge.models.settings import ComputeParams, TrainParams
 from expunge.models.training import TrainingRow, possible_captions
 
@@ -47,7 +47,9 @@ class Problem:
         is_neighbour: bool [R], which retained pairs are neighbours.
         held_out: pairs that no model was ever trained on.
         remaining: every pair that stays in training, as the parent sees it; `retain` is a part of it, with pixels.
+        wording: what may be said of the same pairs, in the same order.
         training: the recipe that the model was trained with; its caption and template draws are reused.
+        clean_start: seed → the model that training begins from by the recipe: fresh weights, or public ones.
         from_scratch: trains a new model without the forget set (and without what earlier releases forgot).
         compute: device and precision.
         seed: all draws of a method come from generators seeded by it.
@@ -59,7 +61,9 @@ class Problem:
     is_neighbour: np.ndarray
     held_out: Pairs
     remaining: Seen
+    wording: Wording
     training: TrainParams
+    clean_start: Callable[[int], Clip]
     from_scratch: Callable[[], tuple[Clip, list[TrainingRow]]]
     compute: ComputeParams
     seed: int

@@ -7,12 +7,11 @@ import torch
 
 from expunge.corpus.catalog import Catalog
 from expunge.embeddings.search import load_embeddings
-from expunge.embeddings.store import Embeddings
 from expunge.models import clip
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
 from expunge.models.curves import write_curve
-from expunge.models.pairs import load_pairs
+from expunge.models.pairs import load_pairs, read_wording
 from expunge.models.retrain import train_from_scratch
 from expunge.models.training import TrainingRow
 from expunge.project.costs import measured
@@ -99,6 +98,10 @@ def build_problem(paths: Paths, params: Params, release: Release, report: Report
     retained = read_retain(where.retain, made_from)
     held_out = catalog.split_ids("calibration") - forgotten
     retain = load_pairs(catalog, model, {row.sample_id for row in retained})
+    store = load_embeddings(paths, release.parent)
+    stays = catalog.split_ids("train") - forgotten
+    positions = [position for position, sample_id in enumerate(store.ids) if sample_id in stays]
+    wording = read_wording(catalog, [catalog.row_of[store.ids[position]] for position in positions])
     neighbours = {row.sample_id for row in retained if row.role == "neighbours"}
 
     def from_scratch() -> tuple[Clip, list[TrainingRow]]:
@@ -110,15 +113,13 @@ def build_problem(paths: Paths, params: Params, release: Release, report: Report
         retain=retain,
         is_neighbour=np.array([sample_id in neighbours for sample_id in retain.ids]),
         held_out=load_pairs(catalog, model, held_out),
-        remaining=_remaining(catalog, load_embeddings(paths, release.parent), catalog.split_ids("train") - forgotten),
+        remaining=Seen(
+            wording.canonical(), torch.from_numpy(store.images[positions]), torch.from_numpy(store.texts[positions])
+        ),
+        wording=wording,
         training=params.train,
+        clean_start=lambda seed: clip.create(params.model, seed),
         from_scratch=from_scratch,
         compute=params.compute,
         seed=params.seed,
     )
-
-
-def _remaining(catalog: Catalog, store: Embeddings, ids: set[str]) -> Seen:
-    rows = [row for row, sample_id in enumerate(store.ids) if sample_id in ids]
-    captions = catalog.metadata["caption"].take([catalog.row_of[store.ids[row]] for row in rows]).to_pylist()
-    return Seen(captions, torch.from_numpy(store.images[rows]), torch.from_numpy(store.texts[rows]))
