@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
         pa.field("image", pa.binary(), False),
     ]
 )
-"""One row a sample. `caption` is the canonical one, the first of `captions`; `image` is an encoded picture."""
+"""One row per sample. `caption` is the canonical one, the first of `captions`; `image` is an encoded picture."""
 
 
 METADATA_COLUMNS = tuple(name for name in SCHEMA.names if name != "image")

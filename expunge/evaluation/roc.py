@@ -65,7 +65,7 @@ def _figures(weights: np.ndarray, positives: int, order: np.ndarray, ends: np.nd
     """AUC and TPR at 1 % FPR [B] of pairs that count `weights` [B, P + Q] times.
 
     Args:
-        positives: the first so many columns are positives.
+        positives: how many of the first columns are positives.
         order: columns by falling score.
         ends: places in `order` at which a run of equal scores ends: between equal scores there is no threshold.
     """

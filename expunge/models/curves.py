@@ -33,7 +33,7 @@ def _finite(row: Mapping[str, str]) -> dict[str, float]:
 
 
 def write_curve(path: Path, rows: Sequence[dict[str, float]]) -> None:
-    """Write one line a step; columns are the keys of the first row, numbers in nine significant digits."""
+    """Write one line per step; columns are the keys of the first row, numbers in nine significant digits."""
     with atomic_path(path) as partial, open(partial, "w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, fieldnames=list(rows[0]) if rows else ["step", "loss"], lineterminator="\n")
         writer.writeheader()

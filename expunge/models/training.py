@@ -50,7 +50,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     progress: Progress | None = None,
 ) -> list[TrainingRow]:
-    """Train `clip` in place on `pairs` and return the curve, one row a step.
+    """Train `clip` in place on `pairs` and return the curve, one row per step.
 
     Raises:
         ExpungeError: there are fewer pairs than one batch, or the loss stopped being a number.

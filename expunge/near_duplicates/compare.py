@@ -26,7 +26,7 @@ REACH = 5
 """Pixels on each side of the neighbourhood in which a value may be found again."""
 SOFTEN = 1.0
 WORST = 12
-"""The difference is what so many places of 3 x 3 pixels reach."""
+"""The difference is the least value that this many places of 3 x 3 pixels reach."""
 STRIKING = 40.0
 
 

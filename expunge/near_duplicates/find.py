@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from expunge.selection.neighbours import Vectors
 
 NEAR_BITS = 90
-"""Pairs whose hashes differ in no more of 256 bits are compared; unrelated pictures differ in about 128."""
+"""Pairs whose hashes differ in at most this many of 256 bits are compared; unrelated pictures differ in about 128."""
 NEAR_COSINE = 0.95
-"""So are pairs whose embeddings are that near, mirrored or not."""
+"""Pairs whose embeddings have at least this cosine, mirrored or not, are compared as well."""
 MAX_DIFFERENCE = 36.0
 """The greatest local difference of near-duplicates, 0 to 255."""
 MIN_COSINE = 0.8
@@ -83,7 +83,7 @@ def near_duplicates(
     """Samples, neither selected nor excluded, that are near-duplicates of selected ones, the closest first.
 
     Each comes with the selected sample that it differs from least. What the catalog declares to be another variant is
-    none: a preview lists it under its concept. Memory grows with the hashes of the catalog (64
+    not one: a preview lists it under its concept. Memory grows with the hashes of the catalog (64
     bytes a sample) and the pictures of the selected samples.
     """
     originals = {name: decode(data, name) for name, data in _pictures(catalog, selected - excluded)}

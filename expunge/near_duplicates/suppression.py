@@ -38,7 +38,7 @@ Evidence = Literal["id", "content", "picture", "near-duplicate"]
 FORMAT = 1
 BAND_BITS = 16
 EQUAL_BANDS = 3
-"""So many of the 16 bands must be equal under one view; calibrated by bench/near_duplicates.py."""
+"""This many of the 16 bands must be equal under one view; calibrated by bench/near_duplicates.py."""
 DIGEST = 32
 SHORT = 8
 """Hex digits of a digest that must be unique, and of a band, which only has to be unlikely to be equal by chance."""

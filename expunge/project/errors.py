@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Sequence
 
 SUGGEST_AMONG = 100_000
-"""Close names are looked for among that many: each costs some microseconds."""
+"""At most this many names are compared: each costs some microseconds."""
 
 
 class ExpungeError(Exception):

@@ -220,5 +220,5 @@ class ReleasePaths:
 
     @property
     def request_certificates(self) -> Path:
-        """One certificate a request, `REQ.json` and `REQ.md`."""
+        """One certificate per request, `REQ.json` and `REQ.md`."""
         return self.reports / "certificates"

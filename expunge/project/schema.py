@@ -52,7 +52,7 @@ def validated(model: type[Model], path: Path) -> Model:
 
 
 def explain(error: ValidationError, values: bool = True) -> str:
-    """One clause a mistake: the key, what is wrong, and what was given, unless `values` must not be shown."""
+    """One clause per mistake: the key, what is wrong, and what was given, unless `values` must not be shown."""
     clauses = []
     for item in error.errors():
         key = ".".join(str(part) for part in item["loc"]) or "(top level)"

@@ -1,4 +1,4 @@
-"""Selectors → forget set; neighbours → retain set.
+"""Selectors → forget set.
 
 Pure functions over the catalog's metadata and plain arrays. Of the forgotten content only ids, scores and the rule
 that caught a sample are written down. Same catalog, requests, embeddings and seed give the same files, byte by byte.

@@ -37,7 +37,7 @@ class Outcome:
 
     Attributes:
         clip: the new model.
-        curve: one row a step: `step`, `loss` and the method's terms.
+        curve: one row per step: `step`, `loss` and the method's terms.
         parameters_changed: how many scalar weights differ from the parent's.
     """
 

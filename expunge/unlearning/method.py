@@ -94,7 +94,7 @@ class Edit(Method):
     """A method that needs no loop: a closed form, a pruning, one gradient and a line search."""
 
     def apply(self) -> list[dict[str, float]]:
-        """Change `self.problem.clip` in place; returns the curve, one row a step of whatever it does."""
+        """Change `self.problem.clip` in place; returns the curve, one row per step of whatever it does."""
         raise NotImplementedError
 
 

@@ -15,7 +15,7 @@ SOURCES: dict[str, str] = {
 
 
 def open_source(params: CatalogParams) -> Source:
-    """Open the source that `params.source` names. `config` has already checked the name."""
+    """Open the source that `params.source` names. The settings have already checked the name."""
     module, function = SOURCES[params.source].split(":")
     opener: Callable[[CatalogParams], Source] = getattr(import_module(module), function)
     return opener(params)

@@ -116,7 +116,7 @@ def _local(uri: str) -> Path | None:
 
 
 def _artifact_folders(location: Path) -> Iterator[Path]:
-    """One folder a run, and one a logged model; each is named by its id."""
+    """One folder per run and one per logged model, named by its id."""
     for folder in (location, location / "models"):
         if folder.is_dir():
             yield from (path for path in sorted(folder.iterdir()) if path.is_dir() and path.name != "models")

@@ -1,4 +1,4 @@
-"""The store of releases in MLflow: one run and one version of the registered model each."""
+"""The store of releases in MLflow: one run and one version of the registered model for each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ADDRESS = "MLFLOW_TRACKING_URI"
 SQLITE = "sqlite:///"
 ABOUT_MODEL = (
-    "CLIP models that forget on request: one version a release. `candidate` is the newest release that passed its "
+    "CLIP models that forget on request: one version per release. `candidate` is the newest release that passed its "
     "gate; `champion` is chosen by a person (here or by `expunge promote`)."
 )
 
