@@ -38,8 +38,8 @@ MIN_COSINE = 0.8
 OVERLAY_SHARE = 0.03
 OVERLAY_COSINE = 0.93
 OVERLAY_CROWD = 3
-"""What a copy with something laid over it is known by: at most so much of it differs, the embeddings are nearer still,
-and no more than so many pictures resemble the original in this way."""
+"""How a copy with something laid over it is recognised: at most this share of it differs, the embeddings have at least
+this cosine, and at most this many pictures resemble the original in this way."""
 CACHED = 256
 
 Encode = Callable[[Sequence[Image.Image]], np.ndarray]

@@ -42,7 +42,7 @@ def render(statement: Mapping[str, Any]) -> str:
 
 
 def _measured(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows of the table of figures: one a set and metric, a cell for each model that was measured."""
+    """Rows of the table of figures: one per set and metric, with a cell for each model that was measured."""
     models = {name: block for name, block in (figures.get("models") or {}).items() if block}
     return [
         {

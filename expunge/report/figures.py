@@ -85,7 +85,7 @@ def figures_of(paths: Paths, release: str, metrics: Mapping[str, Any]) -> list[F
 
 
 def model_bars(models: Mapping[str, Any]) -> Figure:
-    """Recall and pair similarity of each set, one bar a model."""
+    """Recall and pair similarity of each set, one bar per model."""
     shown = {name: models[name] for name in MODELS if models.get(name)}
     groups = [group for group in GROUPS if all(group in block for block in shown.values())]
 
@@ -229,7 +229,7 @@ def embedding_map(path: Path) -> Figure:
 
 
 def curves(files: Mapping[str, Path]) -> list[Figure]:
-    """Loss by step, one panel a file; empty where no file is there."""
+    """Loss by step, one panel per file; empty where no file is there."""
     found = {name: rows for name, path in files.items() if (rows := read_curve(path))}
     if not found:
         return []

@@ -35,7 +35,7 @@ UNGATED = "not gated"
 
 
 def register(paths: Paths, params: Params, release: str) -> None:
-    """Entry `release` in MLflow; if its gate passed, mark its requests as served; sign its certificate."""
+    """Record `release` in MLflow; if its gate passed, mark its requests as served; sign its certificate."""
     signing_key(paths, params.certificate)  # a missing key must not end a registration half way
     where = paths.release(release)
     metrics = read_json(where.metrics)

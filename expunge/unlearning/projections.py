@@ -1,4 +1,4 @@
-"""The last linear maps into the joint space, one a tower, wherever an architecture keeps them."""
+"""The last linear maps into the joint space, one per tower, wherever an architecture keeps them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Let the chain of DVC stages begin at a release: what came before it can never be built again.
 
 Three things of DVC's own make that hold. Stages whose inputs or outputs are purged are *removed* (`dvc remove`). The
-outputs of the releases that stay become *data without a command*, in one `.dvc` file a release: nothing can make DVC
+outputs of the releases that stay become *data without a command*, in one `.dvc` file per release: nothing can make DVC
 rebuild them, later stages depend on them by path as before, and they are cached, checked, pushed and fetched. (Frozen
 stages would do the first, but `dvc repro` warns of each every time, and small outputs that are not cached would be
 lost to the next clone.) The stage `catalog`, which could run and would bring the rows back, is *frozen* (`dvc freeze`),
