@@ -16,9 +16,10 @@ from expunge.project.errors import ExpungeError
 from expunge.project.files import read_json
 from expunge.project.paths import Paths
 from expunge.releases.chain import live_release, load_release, next_name
-from expunge.releases.cut import create_release, drop_withdrawn, forget_rows, plan
+from expunge.releases.cut import create_release, drop_withdrawn, plan
 from expunge.releases.release import Release
 from expunge.requests.ledger import Ledger
+from expunge.selection.forget import forget_rows
 from expunge.settings import load_params
 from tasks import steps
 

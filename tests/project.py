@@ -41,16 +41,21 @@ def lenient_gate() -> dict[str, float]:
     return dict.fromkeys(gate, 1.0) | {"standard_errors": 0.0}
 
 
-def make_project(folder: Path, params: dict | None = None) -> Path:
-    """Lay out a project in `folder` (a git and DVC repository without releases) and return it."""
+def make_project(folder: Path, params: dict | None = None, sources: bool = True) -> Path:
+    """Lay out a project in `folder` (a git and DVC repository without releases) and return it.
+
+    Args:
+        sources: put the library's sources into it, as in the library's own repository.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("expunge", "tasks", "flows"):
+    for name in ("tasks", "flows", *(["expunge"] if sources else [])):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", ".gitignore", ".dvcignore", "prefect.yaml"):
+    for name in (".gitignore", ".dvcignore", "prefect.yaml"):
         shutil.copy(ROOT / name, folder / name)
     (folder / "releases").mkdir()
     write_params(folder, params or tiny_params())
     (folder / "releases" / "live.yaml").write_text("live: base\n", encoding="utf-8")
+    run(folder, "expunge", "stages")
     run(folder, "git", "init", "--quiet")
     run(folder, "dvc", "init", "--quiet")
     run(folder, "git", "add", "--all")

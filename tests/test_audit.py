@@ -14,6 +14,7 @@ import pytest
 from expunge.lineage.settings import MlflowParams
 from expunge.project.errors import ExpungeError
 from expunge.project.files import write_json
+from expunge.project.library import acknowledge
 from expunge.project.paths import Paths
 from expunge.proof.audit import Audited, Finding, audit, markdown
 from expunge.releases.cut import create_release
@@ -30,6 +31,7 @@ def audited(tmp_path: Path) -> Audited:
     paths = Paths(tmp_path)
     paths.live.parent.mkdir()
     paths.live.write_text("live: base\n")
+    acknowledge(paths)
     params = SimpleNamespace(ledger=LedgerParams(seed=None, warn_days=5), mlflow=MlflowParams())
     return Audited(paths, params, Ledger.open(params.ledger, tmp_path, clock=lambda: NOON))
 

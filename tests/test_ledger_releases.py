@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from expunge.cli import app
 from expunge.project.errors import ExpungeError
 from expunge.project.files import write_json
+from expunge.project.library import acknowledge
 from expunge.project.paths import Paths
 from expunge.releases.chain import chain, honoured_requests, live_release, load_release, next_name
 from expunge.releases.cut import create_release, drop_withdrawn, plan
@@ -25,6 +26,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "releases").mkdir()
     (tmp_path / "releases" / "live.yaml").write_text("live: base\n")
+    acknowledge(Paths())
     return Paths()
 
 

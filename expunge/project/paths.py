@@ -20,6 +20,21 @@ class Paths:
         return self.root / "params.yaml"
 
     @property
+    def pipeline(self) -> Path:
+        """DVC's stages of what changes seldom."""
+        return self.root / "dvc.yaml"
+
+    @property
+    def library(self) -> Path:
+        """The library's sources, where the project has them: in its own repository."""
+        return self.root / "expunge"
+
+    @property
+    def library_version(self) -> Path:
+        """The version of the library that the stages depend on, where the project has no sources of it."""
+        return self.root / ".expunge-version"
+
+    @property
     def catalog(self) -> Path:
         return self.root / "data" / "catalog"
 
@@ -97,6 +112,11 @@ class ReleasePaths:
     @property
     def description(self) -> Path:
         return self.folder / "release.yaml"
+
+    @property
+    def pipeline(self) -> Path:
+        """DVC's stages of this release."""
+        return self.folder / "dvc.yaml"
 
     @property
     def outputs(self) -> Path:

@@ -6,16 +6,13 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from importlib.resources import files
 from pathlib import Path
 
 import yaml
 
-from expunge.corpus.catalog import Catalog
-from expunge.embeddings.search import text_scores
 from expunge.project.errors import ExpungeError
 from expunge.project.files import write_bytes
+from expunge.project.library import check_version
 from expunge.project.paths import BASE, Paths
 from expunge.releases.chain import (
     chain,
@@ -27,10 +24,9 @@ from expunge.releases.chain import (
     served_requests,
 )
 from expunge.releases.release import MethodChoice, Release, check_name
+from expunge.releases.stages import stages_text
 from expunge.requests.ledger import Ledger
 from expunge.requests.request import DeletionRequest
-from expunge.selection.match import select
-from expunge.selection.sets import ForgetRow, read_forget
 
 
 @dataclass(frozen=True)
@@ -102,8 +98,10 @@ def create_release(
     """Freeze `requests` into a new release whose parent is the live one, and make it live.
 
     Raises:
-        ExpungeError: the name is taken or cannot be a folder's, or the files cannot be written; then nothing changed.
+        ExpungeError: the name is taken or cannot be a folder's, the files cannot be written, or the project's stages
+            are written for another version of the library; then nothing changed.
     """
+    check_version(paths)
     name = name or next_name(paths)
     try:
         check_name(name)
@@ -127,22 +125,6 @@ def create_release(
     return release
 
 
-def forget_rows(
-    paths: Paths, requests: Sequence[DeletionRequest], name: str, parent: str
-) -> tuple[list[ForgetRow], list[ForgetRow]]:
-    """What release `name` inherits from `parent`, and what its own `requests` select from the rest of the catalog.
-
-    Also run before a release is cut, so that a batch that cannot be served leaves nothing half made.
-
-    Raises:
-        ExpungeError: a request selects nothing or names something unknown, or the batch selects everything.
-    """
-    inherited = [] if parent == BASE else read_forget(paths.release(parent).forget)
-    earlier = {row.sample_id for row in inherited}
-    scores = partial(text_scores, paths, parent)
-    return inherited, select(Catalog(paths.catalog), requests, name, earlier, scores)
-
-
 def _publish(paths: Paths, release: Release) -> None:
     folder = paths.release(release.release).folder
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
@@ -150,26 +132,10 @@ def _publish(paths: Paths, release: Release) -> None:
         content = release.model_dump(mode="json", exclude_none=True)
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
         write_bytes(staging / "release.yaml", text.encode())
-        write_bytes(staging / "dvc.yaml", stages_text(release).encode())
+        write_bytes(staging / "dvc.yaml", stages_text(paths, release).encode())
         staging.chmod(0o755)
         if folder.exists():
             shutil.rmtree(folder)
         staging.replace(folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def stages_text(release: Release) -> str:
-    """The text of a release's `dvc.yaml`.
-
-    It is the same for every release but for the names, and two more things: the gold standard may be left out, and the
-    first release has no earlier forget set to inherit. The names are written out here, where they have been checked:
-    DVC runs `cmd` in a shell, and would put there, unquoted, whatever release.yaml says by then.
-    """
-    import jinja2
-
-    template = (files("expunge.releases") / "release.dvc.yaml.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False)
-    return environment.from_string(template).render(
-        release=release.release, parent=release.parent, gold=release.gold, first=release.parent == BASE
-    )

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 from expunge.project.errors import ExpungeError
+from expunge.project.library import check_version
 from expunge.project.paths import Paths
 from expunge.releases.chain import live_release
 from expunge.settings import Params, load_params
@@ -22,6 +23,7 @@ def step_main(step: Step) -> None:
         raise SystemExit(f"usage: python -m expunge.steps.{step.__name__} RELEASE")
     try:
         paths = Paths()
+        check_version(paths)
         release = live_release(paths) if sys.argv[1] == "live" else sys.argv[1]
         step(paths, load_params(paths.params), release)
     except ExpungeError as error:

@@ -6,7 +6,7 @@ from expunge.corpus.catalog import Catalog
 from expunge.embeddings.search import load_embeddings
 from expunge.project.paths import Paths
 from expunge.releases.chain import load_release
-from expunge.releases.cut import forget_rows
+from expunge.selection.forget import forget_rows
 from expunge.selection.neighbours import choose_retain
 from expunge.selection.sets import write_forget, write_retain
 from expunge.settings import Params

@@ -1,0 +1,81 @@
+"""The text of `dvc.yaml`: what changes seldom at the root, and the stages of one release.
+
+Both come from a template. What varies is the code that a stage depends on: the static import closure of its command
+where the library's sources lie in the project, else the file that names the installed version. DVC itself fills in the
+chosen source and the chosen method, so a choice that is changed by hand takes effect at once; what the chosen file
+reaches beyond it is written here.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib.resources import files
+
+import jinja2
+
+from expunge.pipeline.sources import Sources
+from expunge.project.library import has_sources
+from expunge.project.paths import BASE, Paths
+
+ROOM = "expunge.pipeline"
+SOURCES = "expunge.corpus.sources"
+METHODS = "expunge.unlearning.methods"
+
+
+def root_stages(paths: Paths, source: str, purged: bool = False) -> str:
+    """The `dvc.yaml` of a project whose corpus comes from `source`.
+
+    Args:
+        purged: the base model was purged: its stages are gone and the catalog is frozen.
+
+    Raises:
+        ExpungeError: a file of the library that a stage needs is missing from the project or cannot be read.
+    """
+    chosen = (f"{SOURCES}.{source}", f"{SOURCES.replace('.', '/')}/${{catalog.source}}.py")
+    return _rendered("project.dvc.yaml.j2", paths, chosen, purged=purged)
+
+
+def release_stages(paths: Paths, release: str, parent: str, method: str, gold: bool) -> str:
+    """The `dvc.yaml` of a release that unlearns by `method`.
+
+    It is the same for every release but for the names, and two more things: the gold standard may be left out, and the
+    first release has no earlier forget set to inherit. The names are written out here, where they have been checked:
+    DVC runs `cmd` in a shell, and would put there, unquoted, whatever release.yaml says by then.
+
+    Args:
+        gold: whether a gold standard is retrained.
+
+    Raises:
+        ExpungeError: as `root_stages`.
+    """
+    chosen = (f"{METHODS}.{method}", f"{METHODS.replace('.', '/')}/${{method.name}}.py")
+    return _rendered(
+        "release.dvc.yaml.j2", paths, chosen, release=release, parent=parent, gold=gold, first=parent == BASE
+    )
+
+
+def _rendered(template: str, paths: Paths, chosen: tuple[str, str], **facts: str | bool) -> str:
+    text = (files(ROOM) / template).read_text(encoding="utf-8")
+    sources = Sources(paths.root) if has_sources(paths) else None
+    environment = jinja2.Environment(
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.globals["code"] = partial(_code, paths, sources, *chosen)
+    return environment.from_string(text).render(**facts)
+
+
+def _code(
+    paths: Paths, sources: Sources | None, module: str, spelled: str, step: str, chooses: bool = False
+) -> list[str]:
+    """Files that `step` depends on for its code; if it `chooses`, with `module`, whose file DVC finds as `spelled`."""
+    if sources is None:
+        return [paths.library_version.relative_to(paths.root).as_posix()]
+    command = f"expunge.steps.{step}"
+    if not chooses:
+        return sources.reached(command)
+    file = f"{module.replace('.', '/')}.py"
+    return [spelled if path == file else path for path in sources.reached(command, module)]
