@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from expunge.commands import audit, decisions, purge, releases, requests, stages, trace, verify
+from expunge.commands import audit, decisions, init, purge, releases, requests, stages, trace, verify
 from expunge.project.errors import ExpungeError
 from expunge.project.telemetry import switch_off
 
@@ -38,6 +38,7 @@ app.command("audit")(audit.audit)
 app.command("purge")(purge.purge)
 app.command("verify")(verify.verify)
 app.command("promote")(verify.promote)
+app.command("init")(init.init)
 app.command("stages")(stages.stages)
 app.add_typer(verify.app, name="certificate", help="Show, sign and key certificates.")
 

@@ -48,16 +48,10 @@ def make_project(folder: Path, params: dict | None = None, sources: bool = True)
         sources: put the library's sources into it, as in the library's own repository.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("tasks", "flows", *(["expunge"] if sources else [])):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in (".gitignore", ".dvcignore", "prefect.yaml"):
-        shutil.copy(ROOT / name, folder / name)
-    (folder / "releases").mkdir()
+    if sources:
+        shutil.copytree(ROOT / "expunge", folder / "expunge", ignore=shutil.ignore_patterns("__pycache__"))
+    run(folder, "expunge", "init", ".", "--yes")
     write_params(folder, params or tiny_params())
-    (folder / "releases" / "live.yaml").write_text("live: base\n", encoding="utf-8")
-    run(folder, "expunge", "stages")
-    run(folder, "git", "init", "--quiet")
-    run(folder, "dvc", "init", "--quiet")
     run(folder, "git", "add", "--all")
     run(folder, "git", "commit", "--quiet", "--message", "A small project")
     return folder

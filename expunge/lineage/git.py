@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from expunge.lineage.dvc.locks import LOCK
+from expunge.project.errors import ExpungeError
 
 
 def git_commit(root: Path) -> str:
@@ -33,3 +34,23 @@ def _git(root: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def start(root: Path) -> None:
+    """Make `root` a git repository, unless it lies in one.
+
+    Raises:
+        ExpungeError: git is missing or refuses.
+    """
+    if _top(root) is None and _git(root, "init", "--quiet") is None:
+        raise ExpungeError(f"`git init` fails in {root}; install git, or try it by hand.")
+
+
+def is_top(root: Path) -> bool:
+    """Whether `root` is the top of its git working tree."""
+    return _top(root) == root.resolve()
+
+
+def _top(root: Path) -> Path | None:
+    top = _git(root, "rev-parse", "--show-toplevel")
+    return Path(top).resolve() if top else None

@@ -1,0 +1,101 @@
+"""`expunge init`: a project of one's own."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from expunge.corpus.sources import SOURCES
+from expunge.project.errors import ExpungeError
+from expunge.project.files import write_bytes
+from expunge.project.paths import BASE, Paths
+
+IGNORED = (".dvcignore", ".gitignore")
+"""Files of which a folder may have its own: our lines are added to them."""
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The project's folder; made if it is not there.")],
+    source: Annotated[str, typer.Option(help=f"Where samples come from: {', '.join(SOURCES)}.")] = "openmoji",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, also where the folder is not empty.")] = False,
+) -> None:
+    """Make a project: settings, pipeline, flows, an empty ledger, git and DVC; nothing is built yet."""
+    from expunge.project.template import KEPT, template_files
+
+    if source not in SOURCES:
+        raise ExpungeError(f"--source: unknown source {source!r}; known are {', '.join(SOURCES)}.")
+    paths = Paths(folder)
+    files = template_files() | dict.fromkeys(KEPT, b"") | {"releases/live.yaml": f"live: {BASE}\n".encode()}
+    settings = own_settings(files.pop("params.yaml").decode(), source)
+    _check_room(paths, files, yes)
+    for name, content in files.items():
+        write_bytes(folder / name, _merged(folder / name, content) if name in IGNORED else content)
+    _build(paths, settings, source)
+    typer.echo(f"A project is in {folder}. Look next:")
+    for command, purpose in (
+        (f"cd {shlex.quote(str(folder))}", ""),
+        ("edit params.yaml", "the source, the model and its training, where certificates get their keys"),
+        ("git add --all && git commit", "the project as it is"),
+        ("dvc repro", "builds the catalog, the base model, its embeddings and its index"),
+        ("expunge request add --help", "records the first deletion request"),
+    ):
+        typer.echo(f"  {command:<33}{purpose}".rstrip())
+
+
+def own_settings(text: str, source: str) -> str:
+    """params.yaml of the library's repository → that of a project: its own source, and no ledger to start from."""
+    text = re.sub(r"(?m)^  source: \S+", f"  source: {source}", text, count=1)
+    return re.sub(
+        r"(?m)^  seed: .*$", "  seed: null            # a file of events that an empty ledger starts from", text
+    )
+
+
+def _check_room(paths: Paths, files: dict[str, bytes], yes: bool) -> None:
+    """Refuse a folder where something would be overwritten; ask before a folder that is not empty is made a project."""
+    root = paths.root
+    if paths.params.exists():
+        raise ExpungeError(f"{root} has a project already ({paths.params.name} is there); choose another folder.")
+    if root.exists() and not root.is_dir():
+        raise ExpungeError(f"{root} is a file; choose another name for the project's folder.")
+    if taken := [name for name, content in files.items() if name not in IGNORED and _differs(root / name, content)]:
+        raise ExpungeError(
+            f"{root} has files that a project needs for itself: {', '.join(taken)}. Choose another folder."
+        )
+    if yes or not root.exists() or all(path.name == ".git" for path in root.iterdir()):
+        return
+    if not sys.stdin.isatty():
+        raise ExpungeError(f"{root} is not empty; add --yes to make it a project, beside what is there.")
+    typer.confirm(f"{root} is not empty. Make it a project, beside what is there?", abort=True)
+
+
+def _build(paths: Paths, settings: str, source: str) -> None:
+    """What is not a copy; params.yaml comes last of the files, so that an interrupted run can be repeated."""
+    from expunge.lineage.dvc.create import create_repositories
+    from expunge.project.library import acknowledge
+    from expunge.releases.stages import bring_up_to_date
+    from expunge.requests.ledger import Ledger
+    from expunge.settings import load_params
+
+    create_repositories(paths.root)
+    bring_up_to_date(paths, source)
+    acknowledge(paths)
+    write_bytes(paths.params, settings.encode())
+    Ledger.open(load_params(paths.params).ledger, paths.root)
+
+
+def _differs(path: Path, content: bytes) -> bool:
+    return path.exists() and (not path.is_file() or path.read_bytes() != content)
+
+
+def _merged(path: Path, content: bytes) -> bytes:
+    """The lines that are there, then those of ours that are missing."""
+    if not path.is_file():
+        return content
+    own = path.read_text(encoding="utf-8")
+    missing = [line for line in content.decode().splitlines() if line and line not in own.splitlines()]
+    return "\n".join([own.rstrip("\n"), *missing, ""]).encode() if missing else own.encode()

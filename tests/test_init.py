@@ -1,0 +1,145 @@
+"""`expunge init`: a project of one's own, from the library alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from expunge import __version__
+from expunge.cli import app
+from expunge.commands import init as command
+from expunge.project.errors import ExpungeError
+from expunge.project.paths import Paths
+from expunge.project.template import template_files
+from expunge.requests.ledger import Ledger
+from expunge.settings import load_params
+from project import ROOT, run, tiny_params, write_params
+
+
+def started(folder: Path, *options: str) -> str:
+    """Make a project in this process; returns what was printed."""
+    result = CliRunner().invoke(app, ["init", str(folder), *options], catch_exceptions=False)
+    return result.output
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_project_has_everything_of_its_own_and_nothing_of_the_demo(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "project"
+    told = started(folder)
+    for name in ("flows/release.py", "tasks/steps.py", "prefect.yaml", ".gitignore", ".dvcignore"):
+        assert (folder / name).read_bytes() == (ROOT / name).read_bytes(), name
+    assert {path.name for path in (folder / "flows").iterdir()} == {p.name for p in (ROOT / "flows").glob("*.py")}
+    paths = Paths(folder)
+    assert paths.library_version.read_text() == f"{__version__}\n"
+    assert yaml.safe_load(paths.live.read_text()) == {"live": "base"}
+    assert not list(folder.glob("releases/*/"))
+    assert not (folder / "requests").exists()
+    params = load_params(paths.params)
+    assert params.ledger.seed is None
+    assert params.model_copy(update={"ledger": params.ledger}).catalog.source == "openmoji"
+    assert (folder / "data" / "ledger.db").is_file()
+    assert Ledger.open(params.ledger, folder).list() == []
+    assert "dvc repro" in told
+    assert "params.yaml" in told
+    stages = run(folder, "dvc", "stage", "list", "--name-only").stdout.split()
+    assert stages == ["catalog", "train", "embed", "index", "evaluate", "report", "register", "live"]
+    assert run(folder, "dvc", "config", "core.analytics").stdout.strip().lower() == "false"
+    run(folder, "git", "add", "--all")
+    run(folder, "git", "commit", "--quiet", "--message", "A project")
+    assert "data/ledger.db" not in run(folder, "git", "ls-files").stdout.split()
+    assert "flows/release.py" in run(folder, "git", "ls-files").stdout.split()
+
+
+def test_a_folder_that_has_a_project_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
+    started(tmp_path / "project")
+    before = content(tmp_path)
+    refused = run(tmp_path, "expunge", "init", "project", "--yes", check=False)
+    assert refused.returncode == 1
+    assert "has a project already" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert content(tmp_path) == before
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows" / "release.py").write_text("print('mine')\n")
+    with pytest.raises(ExpungeError, match=r"needs for itself: flows/release\.py"):
+        started(tmp_path, "--yes")
+    (tmp_path / "flows" / "release.py").unlink()
+    (tmp_path / "dvc.yaml").write_text("stages:\n  mine:\n    cmd: echo mine\n")
+    with pytest.raises(ExpungeError, match=r"stages of your own \(mine\)"):
+        started(tmp_path, "--yes")
+    assert not (tmp_path / "params.yaml").exists()
+    assert "mine" in (tmp_path / "dvc.yaml").read_text()
+
+
+def test_a_folder_with_files_needs_a_yes_and_a_clone_keeps_its_own_gitignore(tmp_path: Path) -> None:
+    run(tmp_path, "git", "init", "--quiet")
+    (tmp_path / "README.md").write_text("Ours\n")
+    (tmp_path / ".gitignore").write_text("secrets.txt\n.venv/\n")
+    with pytest.raises(ExpungeError, match="not empty; add --yes"):
+        started(tmp_path)
+    assert not (tmp_path / "dvc.yaml").exists()
+    started(tmp_path, "--yes")
+    lines = (tmp_path / ".gitignore").read_text().splitlines()
+    assert lines[:2] == ["secrets.txt", ".venv/"]
+    assert lines.count(".venv/") == 1
+    assert set((ROOT / ".gitignore").read_text().split("\n")) - {""} <= set(lines)
+    assert (tmp_path / "README.md").read_text() == "Ours\n"
+
+
+def test_inside_of_another_git_repository_no_second_one_is_made(tmp_path: Path) -> None:
+    run(tmp_path, "git", "init", "--quiet")
+    started(tmp_path / "ours" / "project")
+    assert not (tmp_path / "ours" / "project" / ".git").exists()
+    assert "catalog" in run(tmp_path / "ours" / "project", "dvc", "stage", "list", "--name-only").stdout.split()
+
+
+def test_an_interrupted_init_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "project"
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("expunge.releases.stages.bring_up_to_date", killed)
+        CliRunner().invoke(app, ["init", str(folder)])
+    assert (folder / "flows").is_dir()
+    assert not (folder / "params.yaml").exists()
+    started(folder, "--yes")
+    assert load_params(folder / "params.yaml")
+    assert {".dvc/config", "dvc.yaml", ".expunge-version"} <= content(folder).keys()
+
+
+def test_an_unknown_source_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ExpungeError, match="unknown source 'flickr'; known are openmoji"):
+        started(tmp_path / "project", "--source", "flickr")
+    assert not (tmp_path / "project").exists()
+
+
+def test_the_settings_differ_from_the_repositorys_in_what_is_the_demos_only() -> None:
+    text = template_files()["params.yaml"].decode()
+    ours, theirs = yaml.safe_load(text), yaml.safe_load(command.own_settings(text, "elsewhere"))
+    assert theirs["ledger"].pop("seed") is None
+    assert ours["ledger"].pop("seed") == "requests/seed.jsonl"
+    assert theirs["catalog"].pop("source") == "elsewhere"
+    ours["catalog"].pop("source")
+    assert ours == theirs
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_new_project_builds_its_base_model(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    run(tmp_path, "expunge", "init", "project")
+    write_params(project, tiny_params(ledger={"seed": None}))
+    run(project, "dvc", "repro", "--quiet")
+    assert "up to date" in run(project, "dvc", "status").stdout
+    assert "base" in run(project, "expunge", "status").stdout
+    assert "expunge/" not in (project / "dvc.lock").read_text()

@@ -1,0 +1,101 @@
+"""The wheel: one import package with all of its data, which needs no repository to run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from expunge import __version__
+from project import ROOT, lenient_gate, run, tiny_params, write_params
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+@dataclass
+class Installed:
+    """The wheel in an environment of its own.
+
+    Attributes:
+        wheel: the file that `python -m build` made.
+        bin: where `python` and `expunge` are.
+    """
+
+    wheel: Path
+    bin: Path
+
+    def run(self, folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command in `folder` as somebody who has nothing but this environment."""
+        path = os.pathsep.join([str(self.bin), os.environ["PATH"]])
+        return run(folder, *command, check=check, PATH=path, PYTHONPATH="")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """Built from the files that git has; the dependencies are those of the environment that runs the tests."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
+    listed = run(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard", "-z").stdout.split("\0")
+    for name in listed:
+        if name and not name.startswith(("bench/", "docs/images/")) and (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
+    run(source, sys.executable, "-m", "build", "--no-isolation", "--outdir", str(target / "dist"))
+    [wheel] = (target / "dist").glob("*.whl")
+    venv.create(target / "venv", with_pip=False, symlinks=True)
+    python = target / "venv" / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
+    run(target, *pip, str(wheel))
+    purelib = run(target, str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").stdout.strip()
+    # Only the folder is added, so the links of editable installs in it are not followed.
+    Path(purelib, "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return Installed(wheel, python.parent)
+
+
+def test_it_installs_one_import_package_with_its_data_and_nothing_else(installed: Installed) -> None:
+    names = set(zipfile.ZipFile(installed.wheel).namelist())
+    assert {name.split("/")[0] for name in names} == {"expunge", f"expunge-{__version__}.dist-info"}
+    here = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "expunge").rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+    assert here <= names
+    assert not [name for name in names if name.endswith(".pyc")]
+
+
+def test_the_files_of_a_project_are_the_repositorys_own(installed: Installed) -> None:
+    archive, prefix = zipfile.ZipFile(installed.wheel), "expunge/template/"
+    held = {name.removeprefix(prefix): archive.read(name) for name in archive.namelist() if name.startswith(prefix)}
+    expected = [path for folder in ("flows", "tasks") for path in (ROOT / folder).glob("*.py")]
+    expected += [ROOT / name for name in ("params.yaml", "prefect.yaml", ".gitignore", ".dvcignore")]
+    assert held == {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in expected}
+
+
+def test_without_the_repository_it_starts_a_project_and_cuts_and_serves_a_release(
+    installed: Installed, tmp_path: Path
+) -> None:
+    where = installed.run(tmp_path, "python", "-c", "import expunge; print(expunge.__file__)").stdout.strip()
+    assert Path(where).is_relative_to(installed.bin.parent)
+    assert installed.run(tmp_path, "expunge", "--version").stdout.strip() == f"expunge {__version__}"
+    installed.run(tmp_path, "expunge", "init", "project")
+    project = tmp_path / "project"
+    write_params(project, tiny_params(ledger={"seed": None}, gate=lenient_gate(), release={"gold": False}))
+    installed.run(project, "dvc", "repro", "--quiet", "register")
+    request = installed.run(
+        project, "expunge", "request", "add", "--class", "country-flag", "--basis", "copyright"
+    ).stdout.splitlines()[-1]
+    installed.run(project, "expunge", "request", "approve", request, "--by", "tests")
+    installed.run(project, "expunge", "release")
+    assert "passed" in installed.run(project, "expunge", "status").stdout
+    assert "country-flag" not in installed.run(project, "expunge", "search", "--text", "flag", "-k", "50").stdout
+    assert "is as certified" in installed.run(project, "expunge", "verify", "r001").stdout
+    assert "up to date" in installed.run(project, "dvc", "status").stdout
+    assert (project / "reports" / "r001" / "report.html").stat().st_size > 10_000
