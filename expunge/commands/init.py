@@ -75,7 +75,7 @@ def _check_room(paths: Paths, files: dict[str, bytes], yes: bool) -> None:
 
 def _build(paths: Paths, settings: str, source: str) -> None:
     """What is not a copy; params.yaml comes last of the files, so that an interrupted run can be repeated."""
-    from expunge.lineage.dvc.create import create_repositories
+    from expunge.lineage.repositories import create_repositories
     from expunge.project.library import acknowledge
     from expunge.releases.stages import bring_up_to_date
     from expunge.requests.ledger import Ledger
