@@ -10,7 +10,8 @@ import torch
 
 from expunge.corpus.catalog import Catalog
 from expunge.evaluation.gate import judge
-from expunge.evaluation.measure import Sets, measure
+from expunge.evaluation.measure import measure
+from expunge.evaluation.sets import Sets
 from expunge.evaluation.settings import EvaluateParams
 from expunge.models import clip
 from expunge.models.clip import Clip

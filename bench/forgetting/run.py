@@ -24,7 +24,8 @@ from bench.machine import machine
 from expunge.corpus.catalog import Catalog
 from expunge.embeddings.gallery import Gallery, view
 from expunge.evaluation.gate import judge
-from expunge.evaluation.measure import Measured, Sets, measure
+from expunge.evaluation.measure import Measured, measure
+from expunge.evaluation.sets import Sets
 from expunge.examination import associations
 from expunge.examination.associations import Associations
 from expunge.examination.examine import Subject, examine

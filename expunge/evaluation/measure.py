@@ -11,25 +11,11 @@ from torch import Tensor
 
 from expunge.embeddings.gallery import Gallery, Matches, match, view
 from expunge.evaluation import membership, relearning, retrieval, zero_shot
+from expunge.evaluation.sets import Sets
 from expunge.evaluation.settings import EvaluateParams
 from expunge.models.clip import Clip
 from expunge.models.pairs import Pairs
 from expunge.models.settings import ComputeParams
-
-
-@dataclass(frozen=True)
-class Sets:
-    """Row numbers of the catalog, int64 arrays.
-
-    Attributes:
-        groups: `forget`, `neighbours`, `retain`, `test` (and others) → rows to report on.
-        members: rows of the forget set that were trained on.
-        never_seen: rows that no model was trained on.
-    """
-
-    groups: dict[str, np.ndarray]
-    members: np.ndarray
-    never_seen: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -88,7 +74,6 @@ def relearn(
     seed: int,
 ) -> int:
     """Steps of fine-tuning until image→text R@1 of the forgotten training pairs is back at `target`."""
-    retained = np.concatenate([sets.groups["neighbours"], sets.groups["retain"]])
     return relearning.relearn_steps(
-        clip, measured.gallery, pairs, sets.members, retained, target, params.relearn, compute, seed
+        clip, measured.gallery, pairs, sets.members, sets.guarded, target, params.relearn, compute, seed
     )

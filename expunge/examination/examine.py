@@ -13,7 +13,8 @@ import numpy as np
 
 from expunge.embeddings.gallery import match, view
 from expunge.evaluation import membership, relearning
-from expunge.evaluation.measure import Measured, Sets, group_metrics
+from expunge.evaluation.measure import Measured, group_metrics
+from expunge.evaluation.sets import Sets
 from expunge.examination import conditioning, features, image_retrieval, old_model, similarity, surrogates
 from expunge.examination import distinguishability as traces
 from expunge.examination.quantisation import quantised
@@ -68,7 +69,7 @@ def _attackers(sets: Sets) -> np.ndarray:
 
 
 def _conditioning(subject: Subject, original: Subject, pairs: Pairs, sets: Sets) -> dict[str, dict[str, float]]:
-    retained = np.concatenate([sets.groups["neighbours"], sets.groups["retain"]])
+    retained = sets.guarded
     pictures = original.measured.gallery.images
     states = conditioning.caption_states(subject.clip, pairs.canonical())
     generator = conditioning.fit_generator(states[retained], pictures[retained])
@@ -82,7 +83,7 @@ def _conditioning(subject: Subject, original: Subject, pairs: Pairs, sets: Sets)
 def _relearning(subject: Subject, original: Subject, pairs: Pairs, sets: Sets, params: Params) -> dict[str, Any]:
     seen = original.measured
     target = group_metrics(seen.gallery, seen.matches, seen.named, sets.members)["image_to_text_r1"] / 2
-    retained = np.concatenate([sets.groups["neighbours"], sets.groups["retain"]])
+    retained = sets.guarded
     given = (subject.clip, subject.measured.gallery, pairs, sets.members, retained, target)
     settings = (params.evaluate.relearn, params.compute, params.seed)
     return {

@@ -81,6 +81,15 @@ def json_bytes(value: Any) -> bytes:
     return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
+def rounded(value: Any, digits: int = 9) -> Any:
+    """`value` with its floats in `digits` significant digits: nine are enough for any use, and readable."""
+    if isinstance(value, dict):
+        return {key: rounded(item, digits) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item, digits) for item in value]
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
+
+
 def write_json(target: Path, value: Any) -> None:
     """Write `value` as JSON, atomically."""
     write_bytes(target, json_bytes(value))

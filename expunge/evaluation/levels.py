@@ -1,0 +1,33 @@
+"""Where forgotten pairs would be, had nobody ever seen them: the reference of a gate without a gold standard."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+import numpy as np
+
+from expunge.corpus.catalog import Catalog
+from expunge.embeddings.gallery import Gallery
+from expunge.evaluation.sets import rows_of
+from expunge.unlearning.calibration import never_seen_level
+from expunge.unlearning.problem import Seen
+
+
+def expected_similarity(catalog: Catalog, original: Gallery, forget: np.ndarray, forgotten: Set[str]) -> float:
+    """Mean cosine that the rows `forget` would have under a model that never saw them.
+
+    Args:
+        original: the parent's view of the catalog.
+        forgotten: sample ids of this release and its ancestors; nothing is estimated from them.
+
+    Raises:
+        ExpungeError: there are too few held-out pairs to estimate from.
+    """
+    captions = catalog.metadata["caption"]
+
+    def seen(rows: np.ndarray) -> Seen:
+        return Seen(captions.take(rows).to_pylist(), original.images[rows], original.texts[rows])
+
+    held_out = rows_of(catalog, catalog.split_ids("calibration") - forgotten)
+    remaining = rows_of(catalog, catalog.split_ids("train") - forgotten)
+    return float(never_seen_level(seen(forget), seen(held_out), seen(remaining)).mean())
