@@ -27,7 +27,7 @@ help:
 	@echo "make ui     MLflow on http://$(HOST):$(UI_PORT)"
 	@echo "make serve  Prefect server and worker on http://$(HOST):$(PREFECT_PORT), with the nightly deployment"
 	@echo "make bench  measure the pipeline on this machine and write bench/results/"
-	@echo "make bench-forgetting  all methods on all scenarios → docs/benchmark.md; hours, resumes"
+	@echo "make bench-forgetting  all methods on all scenarios → docs/benchmark.md and its appendix; hours, resumes"
 
 $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH; set PYTHON=/path/to/python3.11"; exit 1; }
@@ -75,6 +75,7 @@ bench-forgetting: $(STAMP)
 	python -m bench.forgetting.run --seeds 1 2 --methods $(LEADING)
 	python -m bench.forgetting.run --seeds 0 --methods cliperase_calibrated ssd --scenarios $(OTHERS)
 	python -m bench.forgetting.run --seeds 0 --examine --methods cliperase_calibrated cliperase
+	python -m bench.forgetting.exact
 	python -m bench.forgetting.write
 
 clean:

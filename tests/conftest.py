@@ -68,3 +68,41 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
     approved_request(project, "--class", "country-flag")
     run(project, "expunge", "release")
     return project
+
+
+@pytest.fixture(scope="session")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose release r001 was built by the steps alone, without DVC, Prefect and MLflow; up to its metrics."""
+    from expunge.corpus.catalog import Catalog
+    from expunge.project.paths import BASE, Paths
+    from expunge.releases.cut import create_release
+    from expunge.requests.request import DeletionRequest, IdSelector
+    from expunge.settings import load_params
+    from expunge.steps.catalog import catalog
+    from expunge.steps.embed import embed
+    from expunge.steps.evaluate import evaluate
+    from expunge.steps.gold import gold
+    from expunge.steps.select import select_sets
+    from expunge.steps.train import train
+    from expunge.unlearning.release import unlearn_release
+    from project import lenient_gate, tiny_params, write_params
+
+    paths = Paths(tmp_path_factory.mktemp("released"))
+    write_params(paths.root, tiny_params(gate=lenient_gate()))
+    params = load_params(paths.params)
+    paths.live.parent.mkdir()
+    for step in (catalog, train, embed):
+        step(paths, params, BASE)
+    rows = Catalog(paths.catalog).metadata.to_pylist()
+    flags = {row["sample_id"] for row in rows if row["split"] == "train" and row["class"] == "country-flag"}
+    request = DeletionRequest(
+        request_id="req-0001",
+        selectors=(IdSelector(ids=tuple(sorted(flags))),),
+        basis="quality",
+        received_at="2026-11-01T00:00:00Z",
+        due="2026-12-01",
+    )
+    create_release(paths, [request], "cliperase_calibrated", gold=True, name="r001")
+    for step in (select_sets, unlearn_release, gold, embed, evaluate):
+        step(paths, params, "r001")
+    return paths.root

@@ -21,7 +21,7 @@ COUNT = 50
 def main() -> None:
     """Choose the sets among trained pictures without skin tone, as the random scenarios do."""
     bench = Bench(workplace(0), SCENARIOS["random"])
-    catalog, gallery = bench.catalog, bench.seen
+    catalog, gallery = bench.catalog, bench.original.gallery
     columns = {name: catalog.metadata[name].to_pylist() for name in ("split", "variant", "class", "caption")}
     splits, variants = np.array(columns["split"]), np.array(columns["variant"], dtype=object)
     candidates = np.flatnonzero((splits == "train") & (variants == None))  # noqa: E711 – elementwise

@@ -12,7 +12,7 @@ from bench.forgetting import persons
 from bench.forgetting.scenarios import REPORTED, SCENARIOS, VALIDATION, Scenario
 from expunge.corpus.catalog import Catalog, write_catalog
 from expunge.corpus.sample import Source
-from expunge.corpus.sources.openmoji import open_source
+from expunge.corpus.sources import open_source
 from expunge.models import clip
 from expunge.models.clip import Clip
 from expunge.models.retrain import train_from_scratch
@@ -29,14 +29,16 @@ class Workplace:
 
     Attributes:
         params: the project's settings, with the seed of this workplace.
+        work: where catalogs, models and embeddings are kept.
     """
 
     params: Params
+    work: Path = WORK
 
     def catalog(self, scenario: Scenario) -> Catalog:
         """The project's catalog, with the made-up persons where the scenario wants them."""
         name = "injected" if scenario.injected else "plain"
-        folder = WORK / f"catalog-{name}-{digest_of(self.params.catalog.model_dump(mode='json'))[:12]}"
+        folder = self.work / f"catalog-{name}-{digest_of(self.params.catalog.model_dump(mode='json'))[:12]}"
         if not (folder / "catalog.json").is_file():
             source = open_source(self.params.catalog)
             extra = persons.samples(self.params.catalog.image_size) if scenario.injected else ()
@@ -46,16 +48,21 @@ class Workplace:
 
     def model(self, catalog: Catalog, without: set[str]) -> tuple[Clip, float]:
         """The model trained from scratch without the samples `without`, and the seconds that its training took."""
+        folder = self.folder(catalog, without)
+        return clip.load(folder, clip.configure(self.params.compute)), read_json(folder / "cost.json")["seconds"]
+
+    def folder(self, catalog: Catalog, without: set[str]) -> Path:
+        """Where that model lies; it is trained first where it is missing."""
         settings = self.params.model_dump(mode="json", include={"seed", "compute", "model", "train"})
         key = digest_of({"catalog": catalog.digest, "without": sorted(without), **settings})[:24]
-        folder = WORK / "models" / key
+        folder = self.work / "models" / key
         if not (folder / "cost.json").is_file():
             start = time.perf_counter()
             with progress(f"train without {len(without)} samples, seed {self.params.seed}") as report:
-                model, _, pairs = train_from_scratch(catalog, self.params, without, WORK / "checkpoints", report)
+                model, _, pairs = train_from_scratch(catalog, self.params, without, self.work / "checkpoints", report)
             clip.save(model, folder)
             write_json(folder / "cost.json", {"seconds": round(time.perf_counter() - start, 1), "pairs": pairs})
-        return clip.load(folder, clip.configure(self.params.compute)), read_json(folder / "cost.json")["seconds"]
+        return folder
 
 
 def workplace(seed: int) -> Workplace:

@@ -21,7 +21,7 @@ retrain less; here the slices have one order.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -30,7 +30,6 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from expunge.corpus.catalog import Catalog
 from expunge.corpus.sample import vector_id
@@ -42,6 +41,7 @@ from expunge.project.costs import measured
 from expunge.project.errors import ExpungeError
 from expunge.project.schema import Block
 from expunge.settings import Params
+from expunge.unlearning.low_rank import low_rank_updates, updated_weight, updates
 
 Adapter = dict[str, tuple[Tensor, Tensor]]
 """Name of a weight → its factors B [rows, r] and A [r, columns]."""
@@ -194,10 +194,18 @@ class ShardedClip:
 
     def _train_slice(self, start: Clip, pairs: Pairs, seed: tuple[int, int, int]) -> Adapter:
         """The adapter of one slice on top of `start`, the shard's model so far."""
-        clip, recipe, compute = start.clone(), self.params.train, self.params.compute
-        draw = np.random.default_rng(seed)
-        updates = _attach(clip.model, self.sharding.rank, draw)
-        factors = [factor for update in updates.values() for factor in update.parameters()]
+        clip, draw = start.clone(), np.random.default_rng(seed)
+        names, first = _matrices(clip.model), int(draw.integers(2**63))
+        with low_rank_updates(clip.model, names, self.sharding.rank, first) as factors:
+            self._descend(clip, pairs, factors, draw)
+            return {
+                updated_weight(path): (update.up.detach(), update.down.detach())
+                for path, update in updates(clip.model).items()
+            }
+
+    def _descend(self, clip: Clip, pairs: Pairs, factors: list[nn.Parameter], draw: np.random.Generator) -> None:
+        """Train the factors of one adapter on the pairs of its slice, by the recipe of the backbone."""
+        recipe, compute = self.params.train, self.params.compute
         optimizer = torch.optim.AdamW(factors, lr=self.sharding.learning_rate, betas=recipe.betas, weight_decay=0.0)
         batches = max(1, len(epoch_order(pairs, recipe, draw)) // recipe.batch_size)
         total = self.sharding.epochs * batches if len(pairs) > 1 else 0
@@ -215,37 +223,16 @@ class ShardedClip:
             contrastive_loss(*found, clip.model.logit_scale).backward()
             nn.utils.clip_grad_norm_(factors, recipe.clip_gradient)
             optimizer.step()
-        return {name: (update.left.detach(), update.right.detach()) for name, update in updates.items()}
 
 
-class LowRank(nn.Module):
-    """W ↦ W + B A, with a kernel taken as a matrix of one row an output channel; B starts at zero."""
-
-    def __init__(self, weight: Tensor, rank: int, draw: np.random.Generator) -> None:
-        super().__init__()
-        rows, columns = weight.flatten(1).shape
-        right = draw.standard_normal((rank, columns)) / np.sqrt(columns)
-        self.left = nn.Parameter(torch.zeros(rows, rank, device=weight.device))
-        self.right = nn.Parameter(torch.from_numpy(right).float().to(weight.device))
-
-    def forward(self, weight: Tensor) -> Tensor:
-        return weight + (self.left @ self.right).view(weight.shape)
-
-
-def _attach(model: nn.Module, rank: int, draw: np.random.Generator) -> dict[str, LowRank]:
-    """Give every matrix and kernel of `model` a low-rank update; returns them by the weight's name."""
-    updates = {}
-    for module, name, path in list(_matrices(model)):
-        updates[path] = LowRank(getattr(module, name), rank, draw)
-        parametrize.register_parametrization(module, name, updates[path])
-    return updates
-
-
-def _matrices(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
-    for prefix, module in model.named_modules():
-        for name, weight in module.named_parameters(recurse=False):
-            if weight.ndim >= 2 and not isinstance(module, nn.Embedding) and "embedding" not in name:
-                yield module, name, f"{prefix}.{name}" if prefix else name
+def _matrices(model: nn.Module) -> list[str]:
+    """Names of all matrices and kernels of `model` but embedding tables."""
+    return [
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.named_modules()
+        for name, weight in module.named_parameters(recurse=False)
+        if weight.ndim >= 2 and not isinstance(module, nn.Embedding) and "embedding" not in name
+    ]
 
 
 def _mean_direction(parts: list[Tensor]) -> Tensor:

@@ -11,18 +11,21 @@ from torch.nn.utils import parametrize
 
 
 class LowRank(nn.Module):
-    """The update of one matrix [M, N]: `up` [M, rank] starts at zero, `down` [rank, N] at random."""
+    """The update of one weight: `up` [M, rank] starts at zero, `down` [rank, N] at random.
+
+    A matrix is [M, N]; a kernel is taken as a matrix of one row an output channel.
+    """
 
     def __init__(self, matrix: Tensor, rank: int, generator: torch.Generator) -> None:
         super().__init__()
-        rows, columns = matrix.shape
+        rows, columns = matrix.flatten(1).shape
         down = torch.randn(rank, columns, generator=generator) / columns**0.5
         self.up = nn.Parameter(matrix.new_zeros(rows, rank))
         self.down = nn.Parameter(down.to(matrix))
 
     def forward(self, matrix: Tensor) -> Tensor:
         """The updated matrix."""
-        return matrix + self.up @ self.down
+        return matrix + (self.up @ self.down).view(matrix.shape)
 
 
 @contextmanager
@@ -46,3 +49,8 @@ def low_rank_updates(model: nn.Module, names: Sequence[str], rank: int, seed: in
 def updates(model: nn.Module) -> dict[str, LowRank]:
     """Path in the model → update; empty outside `low_rank_updates`."""
     return {name: module for name, module in model.named_modules() if isinstance(module, LowRank)}
+
+
+def updated_weight(path: str) -> str:
+    """The name of the weight that the update at `path` in the model belongs to."""
+    return path.replace(".parametrizations.", ".").replace("parametrizations.", "").rpartition(".")[0]
