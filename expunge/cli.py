@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from expunge.commands import audit, decisions, init, purge, releases, requests, stages, trace, verify
+from expunge.commands import audit, decisions, examine, init, purge, releases, requests, stages, trace, verify
 from expunge.project.errors import ExpungeError
 from expunge.project.telemetry import switch_off
 
@@ -35,6 +35,7 @@ app.command("report")(releases.report)
 app.command("search")(releases.search)
 app.command("trace")(trace.trace)
 app.command("audit")(audit.audit)
+app.command("examine")(examine.examine)
 app.command("purge")(purge.purge)
 app.command("verify")(verify.verify)
 app.command("promote")(verify.promote)

@@ -17,7 +17,7 @@ from expunge.evaluation.measure import Measured
 from expunge.evaluation.relearning import relearn_shots, relearn_steps
 from expunge.evaluation.roc import assess
 from expunge.evaluation.settings import RelearnParams
-from expunge.examination import lira, old_model
+from expunge.examination import old_model
 from expunge.models import clip
 from expunge.models.clip import Clip
 from expunge.models.pairs import Pairs, load_pairs
@@ -163,51 +163,6 @@ def test_no_shot_brings_back_what_was_never_there(pairs: Pairs, original: Clip, 
     assert found["gold"].needed == len(FORGET) + 1
     assert list(found["gold"].recall) == [0, 1, 2, 4]
     assert all(torch.equal(*both) for both in zip(before, gold.model.parameters(), strict=True))
-
-
-# LiRA -----------------------------------------------------------------------------------------------------------------
-
-
-def test_likelihood_ratio_finds_members_that_no_threshold_on_the_loss_finds() -> None:
-    """Pairs differ in difficulty by far more than membership changes; the truth is the AUC of two Gaussians."""
-    draw = np.random.default_rng(0)
-    difficulty = draw.normal(0, 10, 1200)
-    trained = np.stack([draw.permutation(np.arange(16) % 2 == 0) for _ in range(1200)], axis=1)
-    shadows = difficulty + 2 * trained + draw.normal(0, 1, (16, 1200))
-    is_member = np.arange(1200) < 600
-    target = difficulty + 2 * is_member + draw.normal(0, 1, 1200)
-    rows = np.flatnonzero(is_member), np.flatnonzero(~is_member)
-    found = lira.attack(shadows, trained, target, *rows, seed=0)
-    ideal = NormalDist().cdf(2 / 2**0.5)
-    assert ideal - 0.05 < found.auc < ideal + 0.02
-    assert found.tpr_at_1_percent_fpr > 0.1
-    assert assess(target[rows[0]], target[rows[1]], seed=0).auc < 0.6
-
-
-def test_likelihood_ratio_by_hand() -> None:
-    shadows = np.array([[3.0, 5.0], [5.0, 3.0], [0.0, 1.0], [2.0, 1.0]])
-    trained = np.array([[True, True], [True, True], [False, False], [False, False]])
-    found = lira.likelihood_ratio(shadows, trained, np.array([4.0, 2.0]))
-    present, absent = NormalDist(4, 2**0.5), [NormalDist(1, 1), NormalDist(1, 1)]
-    expected = [np.log(present.pdf(x) / normal.pdf(x)) for x, normal in zip((4, 2), absent, strict=True)]
-    assert found == pytest.approx(expected)
-
-
-def test_likelihood_ratio_needs_both_kinds_of_shadow() -> None:
-    trained = np.array([[True, True], [True, False], [True, False]])
-    with pytest.raises(ExpungeError, match="train more shadow models"):
-        lira.likelihood_ratio(np.ones((3, 2)), trained, np.ones(2))
-
-
-def test_logit_confidence_of_small_and_large_losses() -> None:
-    loss = np.array([0.0, 1e-30, 0.5, 3.0, 2000.0])
-    found = lira.logit_confidence(loss)
-    probability = np.exp(-loss[2:4])
-    assert found[2:4] == pytest.approx(np.log(probability / (1 - probability)))
-    assert found[1] == pytest.approx(-np.log(1e-30))
-    assert found[4] == -2000
-    assert np.isfinite(found[0])
-    assert (np.diff(found) < 0).all()
 
 
 # The attacker with the old model --------------------------------------------------------------------------------------

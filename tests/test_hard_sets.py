@@ -53,19 +53,6 @@ def test_worst_case_asks_for_more_candidates_than_it_takes() -> None:
         hard_sets.worst_case(seen, match(seen).loss, np.arange(5), 5)
 
 
-def test_memorisation_is_the_difference_that_training_made() -> None:
-    draw = np.random.default_rng(0)
-    trained = np.arange(20)[:, None] % 2 == np.arange(40) % 2
-    learnt = np.zeros(40)
-    learnt[[3, 8, 30]] = 2.0
-    losses = draw.uniform(1, 5, 40) - trained * learnt + draw.normal(0, 0.05, (20, 40))
-    score = hard_sets.memorisation_by_shadows(losses, trained)
-    assert np.allclose(score, learnt, atol=0.1)
-    assert hard_sets.most_memorised(score, np.arange(4, 40), 2).tolist() == [8, 30]
-    with pytest.raises(ExpungeError, match="every pair in at least one"):
-        hard_sets.memorisation_by_shadows(losses, np.ones_like(trained))
-
-
 def test_memorisation_by_similarity_counts_what_captions_do_not_explain() -> None:
     """Pairs that no other caption covers, and that are similar all the same, can only have been learnt by heart."""
     covered = [f"woman running number {number}" for number in range(40)]

@@ -87,7 +87,7 @@ def _inner_products(towers: list[tuple[Tensor, Tensor]], weights: Tensor) -> Ten
 
 
 def most_memorised(memorisation: np.ndarray, candidates: np.ndarray, count: int) -> np.ndarray:
-    """The candidates of the highest memorisation, a score [N] of `memorisation_by_shadows` or `_by_similarity`.
+    """The candidates of the highest memorisation, a score [N] as of `memorisation_by_similarity`.
 
     RUM (Zhao et al. 2024, arXiv 2406.01257) finds these the hardest to unlearn.
 
@@ -96,24 +96,6 @@ def most_memorised(memorisation: np.ndarray, candidates: np.ndarray, count: int)
     """
     _require(count <= len(candidates), count)
     return np.sort(candidates[np.argsort(-memorisation[candidates], kind="stable")[:count]])
-
-
-def memorisation_by_shadows(losses: np.ndarray, trained: np.ndarray) -> np.ndarray:
-    """Mean loss of each pair under the models that were not trained on it less that under those that were, [N].
-
-    The label memorisation of Feldman (2020, arXiv 1906.05271) as Feldman & Zhang (2020, arXiv 2008.03703) estimate it
-    from models on random subsets, with a loss in nats where they have a probability.
-
-    Args:
-        losses: of N pairs under M models, [M, N].
-        trained: whether a model was trained on a pair, bool [M, N].
-
-    Raises:
-        ExpungeError: a pair is in no model or in all of them.
-    """
-    if trained.all(axis=0).any() or not trained.any(axis=0).all():
-        raise ExpungeError("Memorisation needs every pair in at least one model and out of one; train more models.")
-    return np.average(losses, axis=0, weights=~trained) - np.average(losses, axis=0, weights=trained)
 
 
 def memorisation_by_similarity(

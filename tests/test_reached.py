@@ -1,0 +1,44 @@
+"""No room is kept that nobody enters: all of the library serves a step, a command, a flow or the benchmark."""
+
+from __future__ import annotations
+
+import grimp
+
+from expunge.corpus.sources import SOURCES
+from expunge.unlearning.methods import METHODS
+from project import ROOT
+
+DOORS = ("expunge.cli", "expunge.steps", "flows", "bench")
+"""What is started by people and machines."""
+BY_NAME = {
+    "expunge.corpus.sources": [f"expunge.corpus.sources.{name}" for name in SOURCES],
+    "expunge.unlearning.registry": [f"expunge.unlearning.methods.{name}" for name in METHODS],
+}
+"""Module → what it imports by name, as a setting says."""
+BY_ENTRY_POINT = ("expunge.lineage.mlflow.server",)
+"""What another program is told to load."""
+
+
+def unreached(doors: tuple[str, ...]) -> set[str]:
+    """Modules of the library that no import leads to from `doors`."""
+    graph = grimp.build_graph("expunge", "tasks", "flows", "bench", exclude_type_checking_imports=True, cache_dir=None)
+    waiting = [name for name in graph.modules if any(f"{name}.".startswith(f"{door}.") for door in doors)]
+    reached: set[str] = set()
+    while waiting:
+        module = waiting.pop()
+        if module in reached or module not in graph.modules:
+            continue
+        reached.add(module)
+        package = module.rpartition(".")[0]
+        waiting += [*graph.find_modules_directly_imported_by(module), *BY_NAME.get(module, []), package]
+    return {name for name in graph.modules if name.partition(".")[0] == "expunge"} - reached
+
+
+def test_every_module_is_reached_from_a_step_a_command_a_flow_or_the_benchmark() -> None:
+    named = {name for name in BY_ENTRY_POINT if (ROOT / f"{name.replace('.', '/')}.py").is_file()}
+    assert unreached(DOORS) - named == set()
+
+
+def test_a_module_without_a_door_is_found() -> None:
+    """Without the benchmark nobody enters the room of exact unlearning."""
+    assert "expunge.exact.sharded" in unreached(DOORS[:-1])
