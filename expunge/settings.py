@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from expunge.corpus.settings import CatalogParams
-from expunge.corpus.sources import SOURCES
+from expunge.corpus.sources import SOURCES, known_sources
 from expunge.embeddings.settings import EmbedParams, IndexParams
 from expunge.evaluation.settings import EvaluateParams, GateParams
 from expunge.lineage.settings import MlflowParams
@@ -48,8 +48,8 @@ class Params(Block):
     @model_validator(mode="after")
     def _known_names(self) -> Params:
         """Only names are checked here; a source or a method checks its own settings when it is used."""
-        if self.catalog.source not in SOURCES:
-            raise ValueError(f"catalog.source: unknown source; known are {', '.join(sorted(SOURCES))}")
+        if self.catalog.source not in SOURCES and self.catalog.source not in (known := known_sources()):
+            raise ValueError(f"catalog.source: unknown source; known are {', '.join(known)}")
         for key, name in (
             ("release.method", self.release.method),
             *(("unlearn.methods", x) for x in self.unlearn.methods),

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from expunge.corpus.sources import SOURCES
+from expunge.corpus.sources import SOURCES, known_sources
 from expunge.project.errors import ExpungeError
 from expunge.project.files import write_bytes
 from expunge.project.paths import BASE, Paths
@@ -27,8 +27,8 @@ def init(
     """Make a project: settings, pipeline, flows, an empty ledger, git and DVC; nothing is built yet."""
     from expunge.project.template import KEPT, template_files
 
-    if source not in SOURCES:
-        raise ExpungeError(f"--source: unknown source {source!r}; known are {', '.join(SOURCES)}.")
+    if source not in (known := known_sources()):
+        raise ExpungeError(f"--source: unknown source {source!r}; known are {', '.join(known)}.")
     paths = Paths(folder)
     files = template_files() | dict.fromkeys(KEPT, b"") | {"releases/live.yaml": f"live: {BASE}\n".encode()}
     settings = own_settings(files.pop("params.yaml").decode(), source)

@@ -26,12 +26,14 @@ def root_stages(paths: Paths, source: str, purged: bool = False) -> str:
     """The `dvc.yaml` of a project whose corpus comes from `source`.
 
     Args:
+        source: of the library, or of another package; of the latter there is no file that the catalog could depend on.
         purged: the base model was purged: its stages are gone and the catalog is frozen.
 
     Raises:
         ExpungeError: a file of the library that a stage needs is missing from the project or cannot be read.
     """
-    chosen = (f"{SOURCES}.{source}", f"{SOURCES.replace('.', '/')}/${{catalog.source}}.py")
+    own = (paths.root.joinpath(*SOURCES.split(".")) / f"{source}.py").is_file()
+    chosen = (f"{SOURCES}.{source}", f"{SOURCES.replace('.', '/')}/${{catalog.source}}.py") if own else None
     return _rendered("project.dvc.yaml.j2", paths, chosen, purged=purged)
 
 
@@ -54,7 +56,7 @@ def release_stages(paths: Paths, release: str, parent: str, method: str, gold: b
     )
 
 
-def _rendered(template: str, paths: Paths, chosen: tuple[str, str], **facts: str | bool) -> str:
+def _rendered(template: str, paths: Paths, chosen: tuple[str, str] | None, **facts: str | bool) -> str:
     text = (files(ROOM) / template).read_text(encoding="utf-8")
     sources = Sources(paths.root) if has_sources(paths) else None
     environment = jinja2.Environment(
@@ -64,18 +66,20 @@ def _rendered(template: str, paths: Paths, chosen: tuple[str, str], **facts: str
         autoescape=False,
         undefined=jinja2.StrictUndefined,
     )
-    environment.globals["code"] = partial(_code, paths, sources, *chosen)
+    environment.globals["code"] = partial(_code, paths, sources, chosen)
     return environment.from_string(text).render(**facts)
 
 
 def _code(
-    paths: Paths, sources: Sources | None, module: str, spelled: str, step: str, chooses: bool = False
+    paths: Paths, sources: Sources | None, chosen: tuple[str, str] | None, step: str, chooses: bool = False
 ) -> list[str]:
-    """Files that `step` depends on for its code; if it `chooses`, with `module`, whose file DVC finds as `spelled`."""
+    """Files that `step` depends on for its code; if it `chooses`, with the chosen module, whose file DVC finds by the
+    second name of the pair."""
     if sources is None:
         return [paths.library_version.relative_to(paths.root).as_posix()]
     command = f"expunge.steps.{step}"
-    if not chooses:
+    if not chooses or chosen is None:
         return sources.reached(command)
+    module, spelled = chosen
     file = f"{module.replace('.', '/')}.py"
     return [spelled if path == file else path for path in sources.reached(command, module)]
