@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 import fake_release
@@ -27,6 +28,7 @@ from expunge.purge import places, run
 from expunge.purge.plan import Plan, plan
 from expunge.purge.scan import Scan, scan
 from expunge.purge.traces import Trace, coverage
+from expunge.releases.stages import bring_up_to_date
 from expunge.requests.ledger import Ledger
 from expunge.selection.sets import read_forget
 from expunge.settings import load_params
@@ -196,6 +198,17 @@ def test_dvc_finds_nothing_to_do_and_the_remote_has_all_that_stays(purged: Purge
     objects = {path.parent.name + path.name for path in purged.remote.glob("files/md5/??/*")}
     for path in ("data/catalog", "models/r001", "data/embeddings/r001", "reports/r001/metrics.json"):
         assert locks.md5(path) in objects
+
+
+def test_writing_the_pipeline_anew_keeps_what_the_purge_made_of_it(purged: Purged) -> None:
+    def said() -> dict:
+        return {path: yaml.safe_load(path.read_text()) for path in [paths.pipeline, paths.release("r001").pipeline]}
+
+    paths = Paths(purged.root)
+    before = said()
+    bring_up_to_date(paths, "openmoji")
+    assert said() == before
+    assert "up to date" in command(purged.root, "dvc", "status").stdout
 
 
 def test_the_release_can_be_traced_and_mlflow_says_what_was_purged(purged: Purged, monkeypatch) -> None:

@@ -17,6 +17,7 @@ from expunge.corpus.sources import SOURCES
 from expunge.pipeline.sources import Sources
 from expunge.pipeline.stages import release_stages, root_stages
 from expunge.project.errors import ExpungeError
+from expunge.project.files import write_json
 from expunge.project.paths import Paths
 from expunge.releases.stages import bring_up_to_date, outdated
 from expunge.unlearning.methods import METHODS
@@ -194,6 +195,19 @@ def test_dvc_finds_the_stages_stale_whose_code_changed_and_no_others(served: Pat
         if file != "models/checkpoint.py":
             assert found <= expected | {"evaluate", "register"}, file
     assert stale(project) == set()
+
+
+def test_a_purged_project_keeps_a_frozen_catalog_and_no_stage_of_the_base_model(checkout: Paths) -> None:
+    write_json(checkout.release("base").tombstone, {})
+    kept = checkout.release("r001").outputs
+    kept.write_text("outs: []\n")
+    pipeline = checkout.release("r001").pipeline
+    pipeline.write_text("metrics:\n  - ../../reports/r001/summary.json\n")
+    assert bring_up_to_date(checkout, "openmoji") == [checkout.pipeline]
+    content = yaml.safe_load(checkout.pipeline.read_text())
+    assert set(content["stages"]) == {"catalog", "live"}
+    assert content["stages"]["catalog"]["frozen"] is True
+    assert content.keys() == {"vars", "stages"}
 
 
 def test_with_an_installed_library_every_stage_depends_on_its_version(tmp_path: Path) -> None:
