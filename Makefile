@@ -79,4 +79,4 @@ bench-forgetting: $(STAMP)
 	python -m bench.forgetting.write
 
 clean:
-	rm -rf .expunge build *.egg-info
+	rm -rf .expunge build dist *.egg-info
