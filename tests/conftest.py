@@ -74,6 +74,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose release r001 was built by the steps alone, without DVC, Prefect and MLflow; up to its metrics."""
     from expunge.corpus.catalog import Catalog
+    from expunge.project.library import acknowledge
     from expunge.project.paths import BASE, Paths
     from expunge.releases.cut import create_release
     from expunge.requests.request import DeletionRequest, IdSelector
@@ -88,9 +89,10 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from project import lenient_gate, tiny_params, write_params
 
     paths = Paths(tmp_path_factory.mktemp("released"))
-    write_params(paths.root, tiny_params(gate=lenient_gate()))
+    write_params(paths.root, tiny_params(gate=lenient_gate(), train={"epochs": 4}))
     params = load_params(paths.params)
     paths.live.parent.mkdir()
+    acknowledge(paths)
     for step in (catalog, train, embed):
         step(paths, params, BASE)
     rows = Catalog(paths.catalog).metadata.to_pylist()

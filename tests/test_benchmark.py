@@ -27,7 +27,7 @@ FIGURES = ("forget", "neighbours", "retain", "test", "mia_auc")
 
 @pytest.fixture(scope="module")
 def params() -> Params:
-    return Params.model_validate(tiny_params(gate=lenient_gate()))
+    return Params.model_validate(tiny_params(gate=lenient_gate(), train={"epochs": 4}))
 
 
 @pytest.fixture(scope="module")

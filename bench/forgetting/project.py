@@ -20,6 +20,7 @@ from expunge.corpus.catalog import Catalog
 from expunge.models import clip
 from expunge.models.clip import Clip
 from expunge.project.files import read_json
+from expunge.project.library import acknowledge
 from expunge.project.paths import BASE, Paths
 from expunge.releases.chain import chain
 from expunge.releases.cut import create_release
@@ -106,5 +107,6 @@ def scratch(place: Workplace, catalog: Catalog) -> Iterator[Paths]:
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(real.resolve(), target_is_directory=True)
         paths.live.parent.mkdir()
+        acknowledge(paths)
         embed(paths, place.params, BASE)
         yield paths
