@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +21,7 @@ from expunge.near_duplicates.find import NearDuplicate
 from expunge.project.errors import ExpungeError
 from expunge.project.files import sha256_file
 from expunge.requests.request import DeletionRequest
+from expunge.selection import sandbox
 from expunge.selection.match import matches, select
 from expunge.selection.neighbours import BLOCK, choose_retain, nearest
 from expunge.selection.predicates import query_ids
@@ -180,7 +185,8 @@ def test_forgotten_samples_are_never_selected_again(catalog: Catalog, selectors,
     ],
 )
 def test_a_predicate_selects_by_any_column(catalog: Catalog, predicate: str, count: int) -> None:
-    assert len(query_ids(catalog, predicate)) == count
+    with sandbox.opened(catalog.metadata, 1 << 30) as connection:
+        assert len(sandbox.selected(connection, predicate)) == count
 
 
 @pytest.mark.parametrize(
@@ -231,14 +237,38 @@ def test_a_predicate_selects_by_any_column(catalog: Catalog, predicate: str, cou
         "repeat(caption, 2000000000) = ''",
         "'text'",
         "*",
+        "current_timestamp > '2026-01-01'",
+        "localtimestamp is not null",
+        "current_user = 'root'",
+        "now() is not null",
+        "today() is not null",
+        "ago(interval 1 day) is not null",
+        "age('2026-01-01'::timestamp) is not null",
+        "get_current_timestamp() is not null",
+        "'today'::date = '2026-01-01'::date",
+        "caption < ('now'::timestamp)::text",
+        "cast('today' as date) is not null",
+        "try_cast('now' as timestamptz) is not null",
+        "current_setting('memory_limit') = ''",
+        "row_number() over () < 3",
+        "sample_id in (select sample_id from catalog limit 3)",
+        "sample_id in (with t as (select 'a') select * from t)",
+        "levenshtein(repeat('a', 100000), repeat('b', 100000)) > 0",
+        "(SELECT sum(x) FROM (SELECT unnest(range(1000000000)) x)) > 0",
+        "any_value(class) = 'apple'",
+        "columns(*) = 'x'",
+        "getvariable('x') is null",
+        "class similar to 'a' and sample_id in (values ('x'))",
     ],
 )
 def test_sql_that_is_not_one_predicate_over_the_catalog_is_refused(catalog: Catalog, predicate: str) -> None:
-    with pytest.raises(ExpungeError, match=r"--where|The SQL predicate"):
-        query_ids(catalog, predicate)
+    # In this process, for the time's sake; `query_ids` asks the same of one of its own.
+    with sandbox.opened(catalog.metadata, 1 << 30) as connection:
+        with pytest.raises(ExpungeError, match=r"--where|The SQL predicate"):
+            sandbox.selected(connection, predicate)
+        assert len(sandbox.selected(connection, "true")) == COUNT
     assert not Path("/tmp/expunge-stolen.csv").exists()
     assert not Path("/tmp/expunge-other.db").exists()
-    assert len(query_ids(catalog, "true")) == COUNT
 
 
 def test_an_unknown_column_is_answered_with_the_columns(catalog: Catalog) -> None:
@@ -259,6 +289,30 @@ def test_an_endless_predicate_is_stopped(catalog: Catalog) -> None:
     chained = " || ".join(f"t{number}.caption" for number in range(12))
     with pytest.raises(ExpungeError, match=r"longer than 0\.2 s"):
         query_ids(catalog, f"(select count(*) from {joined} where {chained} = 'x') > 1", seconds=0.2)
+
+
+def test_a_predicate_that_never_looks_up_is_ended_by_the_system() -> None:
+    """One call inside the database that nothing interrupts: the limits must not be left to the database."""
+    code = (
+        "from expunge.selection import sandbox\n"
+        "import duckdb, time\n"
+        "sandbox.limit(1, 1 << 30)\n"
+        "duckdb.sql(\"select levenshtein(repeat('a', 200000), repeat('b', 200000))\").fetchall()\n"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=200)
+    assert done.returncode in (-signal.SIGALRM, -signal.SIGXCPU), done.stderr
+    assert time.monotonic() - started < 100
+
+
+def test_a_predicate_that_asks_for_too_much_memory_does_not_get_it() -> None:
+    code = (
+        "from expunge.selection import sandbox\n"
+        "sandbox.limit(60, 64 << 20)\n"
+        "try:\n    bytearray(256 << 20)\nexcept MemoryError:\n    print('refused')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
+    assert done.stdout == "refused\n", done.stderr
 
 
 # --- neighbours --------------------------------------------------------------------------------------------------
