@@ -61,8 +61,7 @@ stages: $(STAMP)
 	expunge stages
 
 ui: $(STAMP)
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --host $(HOST) --port $(UI_PORT) --workers 1 \
-		--backend-store-uri sqlite:///mlflow.db
+	python -m expunge.lineage.mlflow.server --port $(UI_PORT)
 
 serve: $(STAMP)
 	python -m flows.serve --port $(PREFECT_PORT)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from expunge.cli import request as app
+from expunge.intake import folder as drop_folder
 from expunge.intake import submissions as intake
 from expunge.intake.desk import Desk
-from expunge.intake.submissions import import_path, read_submissions
+from expunge.intake.folder import import_path
+from expunge.intake.submissions import read_submissions
 from expunge.project.errors import ExpungeError, RequestRefused
 from expunge.project.paths import Paths
+from expunge.project.reading import read_plain
 from expunge.requests.ledger import Ledger
 from expunge.requests.settings import LedgerParams
 from samples import make_catalog
@@ -45,7 +49,7 @@ def drop(tmp_path: Path) -> Path:
     return folder
 
 
-def imported(desk: Desk, path: Path) -> list[intake.Outcome]:
+def imported(desk: Desk, path: Path) -> list[drop_folder.Outcome]:
     return list(import_path(path, desk.ledger, desk.check, by="clerk"))
 
 
@@ -94,8 +98,9 @@ CSV_HEAD = "external_reference,basis,kind,value,requester\n"
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("x.json", "[{", "JSON: EOF"),
-        ("x.json", "[" * 100_000, "JSON"),
+        ("x.json", "[{", "not JSON"),
+        ("x.json", "[" * 100_000, "nests too deep"),
+        ("x.json", '{"basis": "ccpa", "basis": "safety"}', "same key twice"),
         ("x.json", "[]", "at least 1 item"),
         ("x.json", b"\xff\xfe", "not UTF-8"),
         ("x.json", json.dumps(TICKET | {"name": "Erika"}), "0.name: extra inputs are not permitted"),
@@ -125,16 +130,101 @@ def test_a_file_at_fault_is_refused_as_a_whole_with_its_reason(
     [outcome] = imported(desk, drop)
     assert (outcome.requests, desk.ledger.list()) == ((), [])
     assert "Erika" not in outcome.reason
-    assert files(drop) == {f"refused/{name}", f"refused/{name}.reason.txt"}
-    assert (drop / "refused" / name).read_bytes() == given
-    assert (drop / "refused" / f"{name}.reason.txt").read_text().startswith(outcome.reason)
+    [kept] = files(drop)
+    assert kept.startswith(f"refused/{name}.")
+    assert (drop / kept).read_text().startswith(outcome.reason)
+
+
+def test_nothing_of_a_refused_file_is_left_but_its_reason(desk: Desk, drop: Path) -> None:
+    person = {"requester": "Erika Mustermann, 1 Main Street", "note": "call at the back door"}
+    (drop / "x.json").write_text(json.dumps(TICKET | person | {"basis": "because"}))
+    (drop / "y.csv").write_text(f"{CSV_HEAD}C-1,because,class,apple,Erika Mustermann\n")
+    for outcome in imported(desk, drop):
+        assert "basis" in outcome.reason
+    everywhere = b"".join(path.read_bytes() for path in desk.paths.root.rglob("*") if path.is_file())
+    for secret in (b"Mustermann", b"Main Street", b"back door"):
+        assert secret not in everywhere
+    assert len(files(drop)) == 2
 
 
 def test_a_refused_file_does_not_replace_an_earlier_one(desk: Desk, drop: Path) -> None:
     for content in ("[1", "[2"):
         (drop / "x.json").write_text(content)
         imported(desk, drop)
-    assert [(drop / "refused" / name).read_text() for name in ("x.json", "x-2.json")] == ["[1", "[2"]
+    assert len(files(drop)) == 2
+
+
+@pytest.mark.parametrize("content", [json.dumps(TICKET), "[{"])
+def test_a_name_as_long_as_the_system_allows_holds_up_nothing(desk: Desk, drop: Path, content: str) -> None:
+    (drop / ("é" * 125 + ".json")).write_text(content)
+    (drop / "é.json").write_text(json.dumps(TICKET | {"external_reference": "T-2"}))
+    assert len(imported(desk, drop)) == 2
+    assert all(kept.startswith(("done/", "refused/")) for kept in files(drop))
+    assert imported(desk, drop) == []
+
+
+@pytest.mark.parametrize("name", ["done", "refused", ".import.lock"])
+@pytest.mark.parametrize("kind", ["file", "link to a folder", "link to a file", "dangling link", "folder"])
+def test_what_stands_in_the_place_of_the_folders_own_things_is_moved_aside(
+    desk: Desk, drop: Path, name: str, kind: str
+) -> None:
+    outside = desk.paths.root / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("precious")
+    if kind == "file":
+        (drop / name).write_text("in the way")
+    elif kind == "folder":
+        (drop / name).mkdir()
+    else:
+        target = {"link to a folder": outside, "link to a file": outside / "precious"}.get(kind, outside / "new")
+        (drop / name).symlink_to(target)
+    (drop / "a.json").write_text(json.dumps(TICKET))
+    (drop / "b.json").write_text("[{")
+    assert [one.requests for one in imported(desk, drop)] == [("req-0001",), ()]
+    assert [(path.name, path.read_text()) for path in outside.iterdir()] == [("precious", "precious")]
+    assert len(list((drop / "done").iterdir())) == len(list((drop / "refused").iterdir())) == 1
+
+
+def test_a_submission_cannot_say_what_an_example_was_found_to_be_like(desk: Desk, drop: Path) -> None:
+    found = [{"sample_id": "sample:0003", "reason": "because I say so", "score": 1.0}]
+    selector = {"kind": "image", "example": "ab" * 32, "min_score": 0.9, "found": found}
+    (drop / "x.json").write_text(json.dumps(TICKET | {"selectors": [selector]}))
+    [outcome] = imported(desk, drop)
+    assert "command line only" in outcome.reason
+    assert desk.ledger.list() == []
+
+
+def test_a_pipe_in_the_drop_folder_is_not_waited_for(desk: Desk, drop: Path) -> None:
+    os.mkfifo(drop / "x.json")
+    assert imported(desk, drop) == []
+    with pytest.raises(ExpungeError, match="not an ordinary file"):
+        read_plain(drop / "x.json", 10)
+
+
+@pytest.mark.parametrize("text", ["T-1\nreq-0002 approved", "T\x1b[2J", "T\u2028x", "T\u202ex", "T\x9b31m"])
+def test_what_people_write_is_one_line_without_escapes(desk: Desk, drop: Path, text: str) -> None:
+    for number, field in enumerate(({"external_reference": text}, {"note": text})):
+        (drop / f"{number}.json").write_text(json.dumps(TICKET | field))
+    assert [one.requests for one in imported(desk, drop)] == [(), ()]
+    (drop / "x.json").write_text(json.dumps(TICKET))
+    [one] = import_path(drop, desk.ledger, desk.check, by=text)
+    assert "one line of plain text" in one.reason
+    request = desk.ledger.add([APPLE], "ccpa")
+    for decide in (desk.ledger.reject, desk.ledger.withdraw):
+        with pytest.raises(RequestRefused, match="one line of plain text"):
+            decide(request.request_id, "clerk", text)
+    with pytest.raises(RequestRefused, match="one line of plain text"):
+        desk.ledger.approve(request.request_id, text)
+    assert desk.ledger.get(request.request_id).state == "received"
+
+
+def test_who_recorded_a_request_does_not_approve_it_where_four_eyes_are_asked_for(desk: Desk) -> None:
+    ledger = Ledger.open(LedgerParams(seed=None, four_eyes=True), desk.paths.root)
+    request = ledger.add([APPLE], "ccpa", by="Ada")
+    with pytest.raises(ExpungeError, match="somebody else"):
+        ledger.approve(request.request_id, " ADA ")
+    ledger.approve(request.request_id, "Grace")
+    assert ledger.get(request.request_id).state == "approved"
 
 
 @pytest.mark.parametrize("crash", ["before the receipt", "before the file goes"])
@@ -143,7 +233,7 @@ def test_a_crash_after_the_ledger_was_written_loses_and_doubles_nothing(
 ) -> None:
     (drop / "x.json").write_text(json.dumps(TICKET))
     with monkeypatch.context() as patch:
-        where = (intake, "write_json") if crash == "before the receipt" else (Path, "unlink")
+        where = (drop_folder, "write_json") if crash == "before the receipt" else (Path, "unlink")
         patch.setattr(*where, lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             imported(desk, drop)

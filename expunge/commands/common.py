@@ -34,7 +34,15 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable outpu
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Request id, such as req-0001.")]
 
 
-ByOption = Annotated[str | None, typer.Option("--by", help="Who decides; the login name by default.")]
+def _one_line(text: str | None) -> str | None:
+    from expunge.requests.request import one_line
+
+    return text if text is None else one_line(text, "--by")
+
+
+ByOption = Annotated[
+    str | None, typer.Option("--by", help="Who decides; the login name by default.", callback=_one_line)
+]
 
 
 class Basis(StrEnum):

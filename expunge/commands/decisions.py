@@ -46,24 +46,29 @@ def preview(request_id: IdArgument, as_json: JsonOption = False) -> None:
 def approve(
     request_id: IdArgument,
     by: ByOption = None,
-    without_duplicates: Annotated[
-        bool, typer.Option("--without-duplicates", help="Leave out all near-duplicates that the preview showed.")
-    ] = False,
-    exclude: Annotated[
-        list[str] | None, typer.Option(help="Leave out this near-duplicate that the preview showed. Repeatable.")
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SAMPLE", help="Take along this near-duplicate that the preview showed. Repeatable."),
     ] = None,
+    with_duplicates: Annotated[
+        bool, typer.Option("--with-duplicates", help="Take along all near-duplicates that the preview showed.")
+    ] = False,
 ) -> None:
-    """Approve a request, with the near-duplicates that its last preview showed: the next release serves it."""
+    """Approve a request, and those near-duplicates that you name: the next release serves it."""
     desk = Desk(Paths())
     record = desk.ledger.get(request_id)
     shown = record.shown_near_duplicates
-    left_out = {one.sample_id for one in shown or ()} if without_duplicates else set(exclude or ())
-    if strangers := sorted(left_out - {one.sample_id for one in shown or ()}):
+    seen = {one.sample_id for one in shown or ()}
+    if strangers := sorted(set(include or ()) - seen):
         raise ExpungeError(f"The last preview of {request_id} showed no near-duplicate {strangers[0]!r}.")
-    chosen = tuple(one for one in shown or () if one.sample_id not in left_out)
+    taken = seen if with_duplicates else set(include or ())
+    chosen = tuple(one for one in shown or () if one.sample_id in taken)
+    left_out = seen - taken
     _check_servable(desk, record, chosen)
     desk.ledger.approve(request_id, by, chosen, sorted(left_out))
     typer.echo(f"{request_id} is approved, with {len(chosen)} near-duplicates; next: expunge release")
+    if left_out:
+        typer.echo(f"{len(left_out)} near-duplicates that the preview showed stay: nobody said yes to them.", err=True)
     if shown is None:
         typer.echo("Nobody has looked for near-duplicates: no preview was made, or none could look for them.", err=True)
 

@@ -108,8 +108,8 @@ def import_(
     ] = None,
     by: ByOption = None,
 ) -> None:
-    """Record the requests of files; receipts go to done/, files that are at fault to refused/, with the reason."""
-    from expunge.intake.submissions import import_path
+    """Record the requests of files; receipts go to done/, the reasons for refusing a file to refused/."""
+    from expunge.intake.folder import import_path
 
     desk = Desk(Paths())
     if path is None:

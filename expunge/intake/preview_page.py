@@ -36,7 +36,9 @@ def write_page(paths: Paths, catalog: Catalog, found: Preview, selected: Sequenc
     path = paths.preview_page(found.request_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.parent.chmod(0o700)
-    write_bytes(path, page.render(found=found, shown=shown, duplicates=duplicates, pictures=pictures).encode())
+    write_bytes(
+        path, page.render(found=found, shown=shown, duplicates=duplicates, pictures=pictures).encode(), private=True
+    )
     return path
 
 

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Sequence
 from datetime import date
-from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 
-from filelock import FileLock
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from expunge.project.errors import ExpungeError, RequestRefused
-from expunge.project.files import digest_of, write_bytes, write_json
+from expunge.project.reading import read_plain, strict_json
 from expunge.project.schema import Block, explain
 from expunge.requests.ledger import Ledger
 from expunge.requests.request import Basis, DeletionRequest, Name, Note, Selector
@@ -49,6 +46,14 @@ class Submission(Block):
     due: date | None = None
     note: Note | None = None
 
+    @field_validator("selectors")
+    @classmethod
+    def _nothing_found_elsewhere(cls, selectors: tuple[Selector, ...]) -> tuple[Selector, ...]:
+        # What an image selector found is recorded with it, so from outside it could name any samples as "alike".
+        if any(selector.kind == "image" for selector in selectors):
+            raise ValueError("an example picture is given at the command line only (expunge request add --image)")
+        return selectors
+
     @model_validator(mode="after")
     def _one_requester(self) -> Submission:
         if self.requester and self.requester_digest:
@@ -57,21 +62,6 @@ class Submission(Block):
 
 
 _FILE = TypeAdapter(Annotated[tuple[Submission, ...], Field(min_length=1, max_length=MAX_REQUESTS)])
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a file.
-
-    Attributes:
-        file: its name.
-        requests: ids of its requests; empty where it was refused.
-        reason: why it was refused.
-    """
-
-    file: str
-    requests: tuple[str, ...] = ()
-    reason: str | None = None
 
 
 def receive(
@@ -100,74 +90,35 @@ def _asked(submission: Submission, ledger: Ledger) -> dict[str, Any]:
     return content
 
 
-def import_path(path: Path, ledger: Ledger, check: Check, by: str | None = None) -> Iterator[Outcome]:
-    """Import a file, or all JSON and CSV files of a folder in the order of their names.
-
-    A file that was recorded gives way to a receipt in `done/` beside it, which names no requester; one that is refused
-    moves to `refused/`, with the reason. If the process dies in between, the file is still there, and the next import
-    finds its references known and completes it. Hidden files are left alone, so that a sender can write under a hidden
-    name and rename.
-
-    Raises:
-        ExpungeError: there is no such file or folder, or the ledger is in trouble; files not reported yet stay.
-    """
-    if not path.is_dir() and not _is_importable(path):
-        raise ExpungeError(f"{path} is neither a folder nor a JSON or CSV file.")
-    folder = path if path.is_dir() else path.parent
-    with FileLock(folder / ".import.lock"):
-        for file in sorted(folder.iterdir()) if path.is_dir() else [path]:
-            if _is_importable(file):
-                yield _import_file(file, ledger, check, by)
-
-
-def _is_importable(path: Path) -> bool:
-    # A link could lead out of the drop folder.
-    plain = path.is_file() and not path.is_symlink()
-    return plain and path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-
-
-def _import_file(file: Path, ledger: Ledger, check: Check, by: str | None) -> Outcome:
-    try:
-        requests = receive(read_submissions(file), ledger, check, by)
-    except RequestRefused as error:
-        _refuse(file, str(error))
-        return Outcome(file.name, reason=str(error))
-    receipt = [request.model_dump(mode="json") for request in requests]
-    # Named by its content: a second receipt for the same file is the same one.
-    write_json(file.parent / "done" / f"{file.name}.{digest_of(receipt)[:8]}.json", receipt)
-    file.unlink()
-    return Outcome(file.name, tuple(request.request_id for request in requests))
-
-
-def _refuse(file: Path, reason: str) -> None:
-    folder = file.parent / "refused"
-    names = (f"{file.stem}{f'-{number}' if number > 1 else ''}{file.suffix}" for number in count(1))
-    target = next(folder / name for name in names if not (folder / name).exists())
-    write_bytes(target.with_name(f"{target.name}.reason.txt"), f"{reason}\nNothing was recorded.\n".encode())
-    os.replace(file, target)
-
-
 def read_submissions(file: Path) -> tuple[Submission, ...]:
     """The submissions of a JSON or CSV file, by its name.
 
     Raises:
-        RequestRefused: it is too large, not UTF-8, or breaks the schema; the message repeats no value.
+        RequestRefused: it is too large, not UTF-8, means two things, or breaks the schema; the message repeats no
+            value.
+        OSError: it cannot be read.
     """
-    with open(file, "rb") as stream:
-        content = stream.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise RequestRefused(f"The file is larger than {MAX_BYTES >> 20} MiB; split it.")
+    try:
+        content = read_plain(file, MAX_BYTES, follow=False)
+    except ExpungeError:
+        raise RequestRefused(f"The file is larger than {MAX_BYTES >> 20} MiB; split it.") from None
     try:
         text = content.decode("utf-8-sig")
         if file.suffix.lower() == ".csv":
             return _FILE.validate_python(_csv_rows(text))
-        return _FILE.validate_json(text if text.lstrip().startswith("[") else f"[{text}]", strict=True)
+        whole = text if text.lstrip().startswith("[") else f"[{text}]"
+        strict_json(whole)
+        return _FILE.validate_json(whole, strict=True)
     except UnicodeDecodeError:
         raise RequestRefused("The file is not UTF-8 text.") from None
     except csv.Error as error:
         raise RequestRefused(f"The file is not CSV: {error}.") from None
     except ValidationError as error:
         raise RequestRefused(f"Submissions: {explain(error, values=False)}") from None
+    except json.JSONDecodeError as error:
+        raise RequestRefused(f"The file is not JSON: {error.msg} at line {error.lineno}.") from None
+    except ValueError as error:
+        raise RequestRefused(f"The file is not JSON that can be read: {error}.") from None
 
 
 def _csv_rows(text: str) -> list[dict[str, Any]]:

@@ -10,12 +10,13 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from expunge.project.errors import ExpungeError
+from expunge.project.reading import strict_json
 
 CHUNK = 1 << 20
 
@@ -45,8 +46,10 @@ def digest_of(value: Any) -> str:
 
 
 @contextlib.contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path, private: bool = False) -> Iterator[Path]:
     """Yield a temporary path in `target`'s folder; rename it to `target` when the block ends well.
+
+    The mode is what the user's umask leaves of 0666; 0600 where the file is `private`.
 
     Raises:
         ExpungeError: the disk is full or the folder cannot be written. Nothing is left behind.
@@ -55,13 +58,15 @@ def atomic_path(target: Path) -> Iterator[Path]:
     partial = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
-        os.close(handle)
-        partial = Path(name)
+        # Cut: a file system allows 255 bytes, and the name of the target may have as many.
+        stem = os.fsencode(target.name)[:200].decode(errors="ignore")
+        name = target.with_name(f".{stem}.{secrets.token_hex(6)}.partial")
+        # Not mkstemp, whose mode is always 0600: only the system can apply the umask without changing it.
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if private else 0o666))
+        partial = name
         yield partial
         with open(partial, "rb+") as stream:
             os.fsync(stream.fileno())
-        os.chmod(partial, 0o644)
         os.replace(partial, target)
     except OSError as error:
         raise ExpungeError(f"Cannot write {target}: {error.strerror or error}. Nothing was changed.") from error
@@ -70,9 +75,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
-def write_bytes(target: Path, data: bytes) -> None:
-    """Write `data` to `target` atomically."""
-    with atomic_path(target) as partial:
+def write_bytes(target: Path, data: bytes, private: bool = False) -> None:
+    """Write `data` to `target` atomically; only the user may read what is `private`."""
+    with atomic_path(target, private) as partial:
         partial.write_bytes(data)
 
 
@@ -102,10 +107,10 @@ def read_json(path: Path) -> Any:
         ExpungeError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return strict_json(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ExpungeError(f"{path} is missing. Run `dvc repro` to build it.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ExpungeError(f"{path} is not valid JSON ({error}). Delete it and run `dvc repro`.") from None
 
 

@@ -78,6 +78,21 @@ class Paths:
         return self.root / ".expunge" / "previews" / f"{request_id}.html"
 
     @property
+    def server_secret(self) -> Path:
+        """The password of the web servers of this project."""
+        return self.root / ".expunge" / "server-secret"
+
+    @property
+    def server_environment(self) -> Path:
+        """Shell variables with which `prefect` reaches the running server; gone when the server is."""
+        return self.root / ".expunge" / "serve.env"
+
+    @property
+    def prefect_home(self) -> Path:
+        """Prefect's database and settings: the project's own, not the user's."""
+        return self.root / ".expunge" / "prefect"
+
+    @property
     def slot(self) -> Path:
         """Lock file: one heavy job at a time on this machine, whoever starts it."""
         return self.root / ".expunge" / "slot.lock"

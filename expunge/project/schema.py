@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from expunge.project.errors import ExpungeError
+from expunge.project.reading import MAX_BYTES, read_plain, strict_yaml
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -36,9 +37,11 @@ def validated(model: type[Model], path: Path) -> Model:
             and what is allowed there.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = strict_yaml(read_plain(path, MAX_BYTES).decode("utf-8"))
     except FileNotFoundError:
         raise ExpungeError(f"{path} is missing; run this command in the project's folder.") from None
+    except OSError as error:
+        raise ExpungeError(f"{path} cannot be read: {error.strerror}.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
         place = f" at line {where.line + 1}, column {where.column + 1}" if where else ""

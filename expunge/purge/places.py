@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,12 +12,8 @@ from expunge.lineage.dvc.objects import ObjectStore
 from expunge.lineage.git import tracked_files
 from expunge.project.files import sha256_file
 from expunge.project.paths import Paths
+from expunge.project.prefect_home import prefect_home
 from expunge.settings import Params
-
-
-def prefect_home() -> Path:
-    """Where Prefect keeps results and its database on this machine."""
-    return Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect").expanduser()
 
 
 def searched(paths: Paths, stores: Sequence[ObjectStore], records: Sequence[Path]) -> list[Path]:

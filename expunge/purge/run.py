@@ -23,8 +23,8 @@ from expunge.project.clock import iso_seconds, utc_now
 from expunge.project.errors import ExpungeError
 from expunge.project.files import sha256_file
 from expunge.project.paths import Paths
+from expunge.project.prefect_home import prefect_home
 from expunge.purge import evidence as proof
-from expunge.purge import places
 from expunge.purge.journal import Journal
 from expunge.purge.plan import Plan, leftovers
 from expunge.purge.rows import remove_rows, retained_digest
@@ -125,7 +125,7 @@ def _mlflow(purge: Purge) -> None:
 def _prefect(purge: Purge) -> None:
     """Delete stored results that hold a trace; Prefect computes a missing result again."""
     searcher = Searcher(purge.journal.traces())
-    for path in sorted((places.prefect_home() / "storage").rglob("*")):
+    for path in sorted((prefect_home() / "storage").rglob("*")):
         if path.is_file():
             with open(path, "rb") as stream:
                 hits = searcher.search(stream)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hmac
 import os
-import secrets
-import tempfile
 import unicodedata
 from pathlib import Path
 
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
+from expunge.project.secret import kept_secret
 
 KEY_VARIABLE = "EXPUNGE_KEY"
 
@@ -32,15 +30,18 @@ def example_digest(picture: bytes, root: Path) -> str:
     return hmac.new(secret_key(root), b"example\0" + picture, "sha256").hexdigest()
 
 
+def file_digest(content: bytes, root: Path) -> str:
+    """Keyed HMAC-SHA256 of a file that was handed in."""
+    return hmac.new(secret_key(root), b"file\0" + content, "sha256").hexdigest()
+
+
 def secret_key(root: Path) -> bytes:
     """The secret of all keyed digests: from the environment, else from the key file, which the first use creates."""
     if secret := os.environ.get(KEY_VARIABLE):
         return secret.encode("utf-8", "surrogateescape")
     path = Paths(root).key
     try:
-        if not path.exists():
-            _create_key(path)
-        key = path.read_bytes().strip()
+        key = kept_secret(path).encode("utf-8", "surrogateescape")
     except OSError as error:
         raise ExpungeError(
             f"The key {path} cannot be used: {error.strerror}. Mend that, or set {KEY_VARIABLE}."
@@ -48,19 +49,3 @@ def secret_key(root: Path) -> bytes:
     if not key:
         raise ExpungeError(f"The key {path} is empty. Restore it from your backup, or set {KEY_VARIABLE}.")
     return key
-
-
-def _create_key(path: Path) -> None:
-    """Appears complete or not at all and never replaces another process's key: a hard link does both."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # mkstemp creates the file with mode 0600, which the link shares.
-    handle, partial = tempfile.mkstemp(prefix=".key.", suffix=".partial", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w") as stream:
-            stream.write(secrets.token_hex(32) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(partial, path)
-    finally:
-        os.unlink(partial)

@@ -17,9 +17,12 @@ from expunge.project.errors import ExpungeError, RequestRefused
 from expunge.requests import table as journal
 from expunge.requests.database import Database
 from expunge.requests.events import FORWARD, Event, Record, State, check_chain, checked_content, numbered
-from expunge.requests.keys import requester_digest
-from expunge.requests.request import Basis, DeletionRequest, LikeSample, Selector, login_name
+from expunge.requests.keys import file_digest, requester_digest
+from expunge.requests.request import Basis, DeletionRequest, LikeSample, Selector, login_name, one_line
 from expunge.requests.settings import LedgerParams
+
+DIGESTED = 8 << 20
+"""Bytes of a refused file that its digest covers: more than a file may have that is not refused for its size."""
 
 
 class Ledger:
@@ -29,10 +32,11 @@ class Ledger:
         ExpungeError: every method, when the database is busy, full, unwritable or damaged.
     """
 
-    def __init__(self, database: Database, root: Path, clock: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, root: Path, clock: Callable[[], datetime], four_eyes: bool = False) -> None:
         self._database = database
         self._root = root
         self._clock = clock
+        self._four_eyes = four_eyes
 
     @classmethod
     def open(cls, params: LedgerParams, root: Path, clock: Callable[[], datetime] = utc_now) -> Ledger:
@@ -44,7 +48,7 @@ class Ledger:
         if not database.read(journal.is_started):
             seed = root / params.seed if params.seed else None
             database.write(lambda connection: journal.start(connection, seed))
-        return cls(database, root, clock)
+        return cls(database, root, clock, params.four_eyes)
 
     @property
     def today(self) -> date:
@@ -106,6 +110,8 @@ class Ledger:
                     | {"due": content.get("due") or month_after(now.date())},
                 )
                 reference = request.external_reference
+                for what, text in (("The reference", reference), ("The note", request.note)):
+                    one_line(text or "", what)
                 if reference and (known := journal.request_named(connection, reference)):
                     requests.append(_same(journal.record(connection, known).request, request, content.get("due")))
                     continue
@@ -125,6 +131,16 @@ class Ledger:
             ExpungeError: the key cannot be read or created.
         """
         return requester_digest(requester, self._root)
+
+    def digest_file(self, path: Path) -> str:
+        """The keyed digest of a file's first bytes, which names it without telling what it holds.
+
+        Raises:
+            ExpungeError: the key cannot be read or created.
+            OSError: the file cannot be read.
+        """
+        with open(path, "rb") as stream:
+            return file_digest(stream.read(DIGESTED), self._root)
 
     def get(self, request_id: str) -> Record:
         """One request.
@@ -197,8 +213,9 @@ class Ledger:
             excluded: ids of near-duplicates that the approver saw and leaves alone.
 
         Raises:
-            ExpungeError: it is decided already.
+            ExpungeError: it is decided already, or by the one who recorded it where the ledger asks for four eyes.
         """
+        by = by or login_name()
         decision: dict[str, Any] = {}
         if near_duplicates:
             decision["near_duplicates"] = [one.model_dump(mode="json") for one in near_duplicates]
@@ -206,9 +223,14 @@ class Ledger:
             decision["excluded"] = list(excluded)
 
         def payload(record: Record) -> dict[str, Any]:
+            if self._four_eyes and _same_person(by, record.events[0].by):
+                raise ExpungeError(
+                    f"{request_id} was recorded by {record.events[0].by}; `ledger.four_eyes` asks for an approval by "
+                    "somebody else (--by)."
+                )
             return {"digest": record.request.digest} | decision
 
-        self._advance([request_id], "approved", by or login_name(), payload)
+        self._advance([request_id], "approved", by, payload)
 
     def reject(self, request_id: str, by: str | None = None, reason: str = "") -> None:
         """Reject the request for `reason`.
@@ -310,10 +332,16 @@ class Ledger:
     def _append(
         self, connection: sa.Connection, tail: Event | None, request_id: str, kind: State, by: str, payload: dict
     ) -> Event:
+        one_line(by, "The name of who decides")
+        one_line(str(payload.get("reason", "")), "The reason")
         at = iso_seconds(self._clock())
         event = Event.after(tail, request_id=request_id, kind=kind, at=at, by=by, payload=payload)
         journal.append(connection, event)
         return event
+
+
+def _same_person(one: str, other: str) -> bool:
+    return " ".join(one.casefold().split()) == " ".join(other.casefold().split())
 
 
 def _as_approved(record: Record) -> DeletionRequest:

@@ -15,4 +15,5 @@ class LedgerParams(Block):
     url: str = "sqlite:///data/ledger.db"
     seed: str | None = "requests/seed.jsonl"
     drop_folder: str = "data/requests"
+    four_eyes: bool = Field(False, description="who approves a request must not be who recorded it")
     warn_days: Annotated[int, Field(ge=0)] = 7
