@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from project import run
@@ -39,7 +43,7 @@ def test_the_deployments_run_on_their_workers(served: Path, tmp_path: Path) -> N
     port = free_port()
     environment = os.environ | {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_HOME": "",
         "PREFECT_LOGGING_LEVEL": "INFO",
     }
     log = tmp_path / "serve.log"
@@ -57,7 +61,10 @@ def test_the_deployments_run_on_their_workers(served: Path, tmp_path: Path) -> N
         while "runs at 02:00 UTC" not in log.read_text() and time.monotonic() < deadline:
             assert server.poll() is None, log.read_text()
             time.sleep(0.5)
-        api = {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api", "PREFECT_HOME": str(tmp_path / "prefect")}
+        written = served / ".expunge" / "serve.env"
+        assert written.stat().st_mode & 0o077 == (served / ".expunge" / "server-secret").stat().st_mode & 0o077 == 0
+        api = dict(shlex.split(line)[1].split("=", 1) for line in written.read_text().splitlines())
+        nobody_gets_in_from_elsewhere(api["PREFECT_API_URL"], api["PREFECT_API_AUTH_STRING"])
         watched = run(served, "prefect", "deployment", "run", "release/nightly", "--watch", **api)
         assert "Completed" in watched.stdout
         assert "nothing was done" in log.read_text()
@@ -82,3 +89,35 @@ def test_the_deployments_run_on_their_workers(served: Path, tmp_path: Path) -> N
     while children(server.pid) and time.monotonic() < deadline:
         time.sleep(0.5)
     assert children(server.pid) == []
+    assert not written.exists()
+
+
+def asked(url: str, body: dict | None = None, **headers: str) -> tuple[int, str]:
+    """Status and text of what a server answers; with a body the request is a POST without a content type."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, named), timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def nobody_gets_in_from_elsewhere(api: str, credentials: str) -> None:
+    """Neither strangers, nor pages of other sites, nor other names; and who is let in cannot choose a command."""
+    password = "Basic " + base64.b64encode(credentials.encode()).decode()
+    listing = f"{api}/deployments/filter"
+    token = {"Authorization": password, "Content_Type": "application/json", "Prefect_Csrf_Client": "test"}
+    assert asked(listing, {})[0] in (401, 403)
+    assert asked(listing, {}, Authorization=password, Content_Type="application/json")[0] == 403  # no CSRF token
+    token["Prefect_Csrf_Token"] = json.loads(asked(f"{api}/csrf-token?client=test", **token)[1])["token"]
+    status, text = asked(listing, {}, **token)
+    assert status == 200, text
+    for foreign in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Host": "evil.example"}):
+        assert asked(listing, {}, **token, **foreign)[0] == 403
+        assert asked(f"{api}/health", **foreign)[0] == 403
+    [nightly] = [one["id"] for one in json.loads(text) if one["name"] == "nightly"]
+    for wish in ("command", "env", "working_dir"):
+        forged = {"job_variables": {wish: {"A": "b"} if wish == "env" else "touch /tmp/forged"}, "state": None}
+        status, text = asked(f"{api}/deployments/{nightly}/create_flow_run", forged, **token)
+        assert status == 422, text
