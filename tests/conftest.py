@@ -26,6 +26,8 @@ os.environ |= {
     "GIT_COMMITTER_NAME": "tests",
     "PREFECT_HOME": f"{_HOME}/prefect",
     "PREFECT_LOGGING_LEVEL": "WARNING",
+    # A flow without a server starts one of its own; on a busy machine that takes longer than the default of 20 s.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
 }
 for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
     os.environ.pop(name, None)
