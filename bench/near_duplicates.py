@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -109,7 +110,7 @@ def _copies(sample: Sample, samples: list[Sample], draw: random.Random) -> Itera
 def _search(project: Paths, mixed: Catalog, drawn: list[Sample]) -> list[search.NearDuplicate]:
     encode = picture_encoder(project, BASE)
     images = [
-        encode([decode_image(data, "a sample") for data in table["image"].to_pylist()])
+        encode([decode_image(cast(bytes, data), "a sample") for data in table["image"].to_pylist()])
         for table in mixed.tables(["image"])
     ]
     vectors = Store(mixed.ids, np.concatenate(images), np.empty(0))

@@ -44,13 +44,15 @@ def requests(
         RequestRefused: a value is not valid, nothing is selected, or the reference names another request.
     """
     try:
-        submission = Submission(
-            external_reference=external_reference,
-            selectors=selectors,
-            basis=basis,
-            requester_digest=requester_digest,
-            due=due,
-            note=note,
+        submission = Submission.model_validate(
+            {
+                "external_reference": external_reference,
+                "selectors": selectors,
+                "basis": basis,
+                "requester_digest": requester_digest,
+                "due": due,
+                "note": note,
+            }
         )
     except ValidationError as error:
         raise RequestRefused(f"Submission: {explain(error, values=False)}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.states import State
 
 from expunge.intake.desk import Desk
 from expunge.intake.submissions import Submission, receive
@@ -12,7 +13,7 @@ from expunge.project.paths import Paths
 from expunge.requests.request import DeletionRequest
 
 
-def _ledger_was_in_trouble(_task: object, _run: object, state: object) -> bool:
+def _ledger_was_in_trouble(_task: object, _run: object, state: State) -> bool:
     """Whether another attempt may help; a reference makes it harmless."""
     try:
         state.result()

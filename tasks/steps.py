@@ -6,8 +6,9 @@ does not cure. Timeouts are upper bounds for corpora far larger than the embedde
 
 from __future__ import annotations
 
-from prefect import task
+from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
+from prefect.states import State
 
 from expunge.project.paths import Paths
 from tasks.reproduce import reproduce
@@ -15,20 +16,21 @@ from tasks.reproduce import reproduce
 HOUR = 3600
 
 
-def _lock_was_busy(_task: object, _run: object, state: object) -> bool:
+def _lock_was_busy(_task: object, _run: object, state: State) -> bool:
     from dvc.lock import LockError
 
     try:
         state.result()
     except Exception as error:
-        while error is not None:
-            if isinstance(error, LockError):
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, LockError):
                 return True
-            error = error.__cause__
+            cause = cause.__cause__
     return False
 
 
-def _step(name: str, hours: float):
+def _step(name: str, hours: float) -> Task[[str], dict[str, str]]:
     """A Prefect task that reproduces stage `name` of a release. DVC is the only cache, so Prefect's is off."""
 
     @task(

@@ -6,8 +6,10 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from expunge.evaluation.metrics import read_metrics
 from expunge.lineage.digests import weights
-from expunge.project.files import read_json, sha256_file, write_bytes, write_json
+from expunge.project.documents import write_document
+from expunge.project.files import sha256_file, write_bytes
 from expunge.project.paths import BASE, Paths
 from expunge.proof.certificate import issue
 from expunge.proof.settings import CertificateParams
@@ -48,9 +50,9 @@ def certify(paths: Paths, params: Params, name: str) -> None:
     where = paths.release(name)
     write_bytes(where.page, b"<html></html>\n")
     write_bytes(where.figures / "curves.svg", b"<svg></svg>\n")
-    facts = registration(paths, name, read_json(where.metrics), None if name == BASE else load_release(paths, name))
+    facts = registration(paths, name, read_metrics(where.metrics), None if name == BASE else load_release(paths, name))
     issue(paths, params, facts)
-    write_json(where.registration, facts)
+    write_document(where.registration, facts)
 
 
 def purged(findings: int = 0, files: int = 7) -> dict[str, Any]:

@@ -208,6 +208,7 @@ def _block(recall: float, similarity: float, count: int) -> dict[str, float]:
         "text_to_image_r5": deeper(0.35),
         "text_to_image_r10": deeper(0.55),
         "pair_similarity": similarity,
+        "pair_similarity_sd": 0.12,
     }
 
 

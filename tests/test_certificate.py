@@ -17,6 +17,7 @@ from expunge.project.paths import Paths
 from expunge.proof.certificate import issue
 from expunge.proof.settings import CertificateParams
 from expunge.proof.signing import KEY_VARIABLE, create_keys, read_signed, sign, signing_key, trusted_key
+from expunge.releases.registration import registered
 from expunge.settings import Params
 
 Project = tuple[Paths, Params]
@@ -94,10 +95,10 @@ def test_issuing_again_changes_no_byte_and_a_purge_is_taken_in(tmp_path: Path) -
     paths, params = certified_project(tmp_path)
     where = paths.release("r001")
     before = where.certificate.read_bytes()
-    issue(paths, params, read_json(where.registration))
+    issue(paths, params, registered(paths, "r001"))
     assert where.certificate.read_bytes() == before
     write_json(where.purge, purged(findings=1))
-    issue(paths, params, read_json(where.registration))
+    issue(paths, params, registered(paths, "r001"))
     purge = statement((paths, params))["predicate"]["purge"]
     assert (purge["state"], purge["findings"], purge["sha256"]) == ("purged", 1, sha256_file(where.purge))
     page = where.certificate_page.read_text()

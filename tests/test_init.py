@@ -44,7 +44,7 @@ def test_a_project_has_everything_of_its_own_and_nothing_of_the_demo(tmp_path: P
     assert params.ledger.seed is None
     assert params.model_copy(update={"ledger": params.ledger}).catalog.source == "openmoji"
     assert (folder / "data" / "ledger.db").is_file()
-    assert Ledger.open(params.ledger, folder).list() == []
+    assert Ledger.open(params.ledger, folder).records() == []
     assert "dvc repro" in told
     assert "params.yaml" in told
     stages = run(folder, "dvc", "stage", "list", "--name-only").stdout.split()

@@ -80,7 +80,7 @@ def test_files_of_a_folder_become_requests_and_receipts(desk: Desk, drop: Path) 
         ("a.csv", ("req-0001", "req-0002")),
         ("b.json", ("req-0003", "req-0004")),
     ]
-    first, _, third, fourth = (record.request for record in desk.ledger.list())
+    first, _, third, fourth = (record.request for record in desk.ledger.records())
     assert [selector.kind for selector in first.selectors] == ["id", "class"]
     assert (third.external_reference, str(fourth.due)) == ("T-1", "2099-01-01")
     assert third.requester_digest == desk.ledger.digest_requester("erika  MUSTERMANN")
@@ -128,7 +128,7 @@ def test_a_file_at_fault_is_refused_as_a_whole_with_its_reason(
     with pytest.raises(RequestRefused, match=reason):
         intake.receive(read_submissions(drop / name), desk.ledger, desk.check)
     [outcome] = imported(desk, drop)
-    assert (outcome.requests, desk.ledger.list()) == ((), [])
+    assert (outcome.requests, desk.ledger.records()) == ((), [])
     assert "Erika" not in outcome.reason
     [kept] = files(drop)
     assert kept.startswith(f"refused/{name}.")
@@ -191,7 +191,7 @@ def test_a_submission_cannot_say_what_an_example_was_found_to_be_like(desk: Desk
     (drop / "x.json").write_text(json.dumps(TICKET | {"selectors": [selector]}))
     [outcome] = imported(desk, drop)
     assert "command line only" in outcome.reason
-    assert desk.ledger.list() == []
+    assert desk.ledger.records() == []
 
 
 def test_a_pipe_in_the_drop_folder_is_not_waited_for(desk: Desk, drop: Path) -> None:
@@ -238,9 +238,9 @@ def test_a_crash_after_the_ledger_was_written_loses_and_doubles_nothing(
         with pytest.raises(KeyboardInterrupt):
             imported(desk, drop)
     assert (drop / "x.json").is_file()
-    assert len(desk.ledger.list()) == 1
+    assert len(desk.ledger.records()) == 1
     [outcome] = imported(desk, drop)
-    assert (outcome.requests, len(desk.ledger.list())) == (("req-0001",), 1)
+    assert (outcome.requests, len(desk.ledger.records())) == (("req-0001",), 1)
     assert [name.split(".")[0] for name in files(drop)] == ["done/x"]
 
 
@@ -319,4 +319,4 @@ def test_the_intake_flow_records_once_and_refuses_in_words(desk: Desk, prefect_s
     assert state.is_failed()
     assert "Erika" not in state.message
     assert "string should match pattern" in state.message
-    assert len(desk.ledger.list()) == 1
+    assert len(desk.ledger.records()) == 1

@@ -66,7 +66,7 @@ def together(task, params: LedgerParams, root: Path) -> list[list[str]]:
 def test_a_thousand_requests_from_eight_writers_are_all_there_once(params: LedgerParams, tmp_path: Path) -> None:
     given = together(write_many, params, tmp_path)
     ledger = Ledger.open(params, tmp_path)
-    records = ledger.list()
+    records = ledger.records()
     every = [f"req-{number:04d}" for number in range(1, WRITERS * EACH + 1)]
     assert [record.request.request_id for record in records] == every == sorted(chain.from_iterable(given))
     assert len({record.request.note for record in records}) == len(every)
@@ -77,7 +77,7 @@ def test_a_thousand_requests_from_eight_writers_are_all_there_once(params: Ledge
 def test_the_same_references_from_eight_writers_make_one_request_each(params: LedgerParams, tmp_path: Path) -> None:
     given = together(write_the_same, params, tmp_path)
     assert all(ids == given[0] for ids in given)
-    assert len(Ledger.open(params, tmp_path).list()) == 10
+    assert len(Ledger.open(params, tmp_path).records()) == 10
 
 
 ENDLESS = """
@@ -103,7 +103,7 @@ def test_kill_minus_nine_loses_nothing_that_was_acknowledged(params: LedgerParam
     for writer in writers:
         acknowledged += [line.strip() for line in writer.communicate()[0].splitlines()]
     ledger = Ledger.open(params, tmp_path)
-    known = {record.request.request_id for record in ledger.list()}
+    known = {record.request.request_id for record in ledger.records()}
     # A request may be on the disk although its writer died before it could say so; never the other way round.
     assert len(acknowledged) == len(set(acknowledged)) <= len(known) <= len(acknowledged) + len(writers)
     assert set(acknowledged) <= known
@@ -124,7 +124,7 @@ def test_a_reference_names_one_request_for_ever(params: LedgerParams, tmp_path: 
         with pytest.raises(RequestRefused, match="names req-0001 already, with another"):
             ledger.add(**asked | change)
     other = ledger.add(**asked | {"reference": 't"7%'})
-    assert (other.request_id, len(ledger.list())) == ("req-0002", 2)
+    assert (other.request_id, len(ledger.records())) == ("req-0002", 2)
     ledger.verify_chain()
 
 

@@ -396,29 +396,29 @@ def test_trace_is_the_same_from_every_end(chain):
         str(version.version),
         "clip@candidate",
     ]
-    answers = {json.dumps(trace(paths, params, end), sort_keys=True) for end in ends}
+    answers = {trace(paths, params, end).model_dump_json() for end in ends}
     assert len(answers) == 1
 
 
 def test_trace_joins_requests_parents_data_and_versions(chain):
     paths, params = chain
     found = trace(paths, params, "req-0001")
-    assert found["release"] == "r001"
-    assert found["children"] == ["r002"]
-    assert [parent["release"] for parent in trace(paths, params, "r002")["ancestors"]] == ["r001", "base"]
-    assert found["data"]["version"] == data_version(paths)
-    assert found["mlflow"]["versions"][0]["verdict"] == "passed"
-    assert found["intact"]
-    assert {check["state"] for check in found["checks"]} == {"ok"}
-    assert {check["state"] for check in trace(paths, params, "base")["checks"]} == {"ok"}
+    assert found.release == "r001"
+    assert found.children == ("r002",)
+    assert [parent.release for parent in trace(paths, params, "r002").ancestors] == ["r001", "base"]
+    assert found.data.version == data_version(paths)
+    assert found.mlflow.versions[0].verdict == "passed"
+    assert found.intact
+    assert {check.state for check in found.checks} == {"ok"}
+    assert {check.state for check in trace(paths, params, "base").checks} == {"ok"}
 
 
 def test_trace_says_where_there_is_no_record_yet(tmp_path):
     paths, params = built(tmp_path, registered=False)
     found = trace(paths, params, "r001")
-    assert found["mlflow"]["recorded"] is False
-    assert found["verdict"] == "not registered"
-    assert found["intact"]
+    assert found.mlflow.recorded is False
+    assert found.verdict == "not registered"
+    assert found.intact
     assert not (tmp_path / "mlflow.db").exists()
     with pytest.raises(ExpungeError, match="nothing is recorded in MLflow yet"):
         trace(paths, params, "clip/1")
@@ -441,10 +441,8 @@ def test_a_changed_file_is_a_mismatch(tmp_path, chain, path, what):
     paths, params = type(chain[0])(root), chain[1]
     write_bytes(root / path, b"tampered")
     found = trace(paths, params, "r001")
-    assert not found["intact"]
-    assert (what, path) in {
-        (check["what"], check["where"]) for check in found["checks"] if check["state"] == "mismatch"
-    }
+    assert not found.intact
+    assert (what, path) in {(check.what, check.where) for check in found.checks if check.state == "mismatch"}
 
 
 def test_a_changed_figure_request_or_lock_is_a_mismatch(tmp_path, chain):
@@ -460,7 +458,7 @@ def test_a_changed_figure_request_or_lock_is_a_mismatch(tmp_path, chain):
     lock = (where.folder / "dvc.lock").read_text()
     dep = read_locks(paths).outs["data/sets/r001"].md5
     write_bytes(where.folder / "dvc.lock", lock.replace(dep, f"{0:032x}.dir", 1).encode())
-    found = {check["what"] for check in trace(paths, params, "r001")["checks"] if check["state"] == "mismatch"}
+    found = {check.what for check in trace(paths, params, "r001").checks if check.state == "mismatch"}
     assert found == {"figures", "description", "request req-0002", "data/sets/r001 as read by unlearn"}
 
 
@@ -469,8 +467,8 @@ def test_a_purged_parent_is_missing_and_no_mismatch(tmp_path, chain):
     shutil.copytree(chain[0].root, root, ignore=shutil.ignore_patterns(".expunge"))
     shutil.rmtree(root / "models" / "base")
     found = trace(type(chain[0])(root), chain[1], "r001")
-    assert found["intact"]
-    assert next(check["where"] for check in found["checks"] if check["state"] == "missing").startswith("models/base")
+    assert found.intact
+    assert next(check.where for check in found.checks if check.state == "missing").startswith("models/base")
 
 
 @pytest.mark.parametrize("thing", ["", "r01", "req-9999", "clip/99", "deadbeef", "../../etc/passwd", "clip@x", "'; --"])

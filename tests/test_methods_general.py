@@ -21,7 +21,7 @@ from expunge.models.settings import TrainParams
 from expunge.models.training import train
 from expunge.unlearning import registry
 from expunge.unlearning.fisher import dampening
-from expunge.unlearning.loop import Outcome, unlearn
+from expunge.unlearning.loop import Unlearned, unlearn
 from expunge.unlearning.methods.label_agnostic import fit
 from expunge.unlearning.methods.random_labels import others
 from expunge.unlearning.problem import Problem
@@ -50,7 +50,7 @@ class Run:
     """One method's outcome on its own copy of the problem."""
 
     problem: Problem
-    outcome: Outcome
+    outcome: Unlearned
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from expunge.lineage.mlflow.store import existing_store
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
 from expunge.purge import places, run
-from expunge.purge.plan import Plan, plan
+from expunge.purge.plan import PurgePlan, plan
 from expunge.purge.scan import Scan, scan
 from expunge.purge.traces import Trace, coverage
 from expunge.releases.stages import bring_up_to_date
@@ -77,7 +77,7 @@ class Purged:
 
     root: Path
     remote: Path
-    planned: Plan
+    planned: PurgePlan
     traces: list[Trace]
     forgotten: set[str]
     retained: str

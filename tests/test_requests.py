@@ -347,7 +347,7 @@ def test_concurrent_writers_lose_no_request_and_share_no_id(tmp_path: Path) -> N
         writer.join(60)
     assert [writer.exitcode for writer in writers] == [0] * 4
     ledger = Ledger.open(PARAMS, tmp_path)
-    ids = [record.request.request_id for record in ledger.list()]
+    ids = [record.request.request_id for record in ledger.records()]
     assert ids == [f"req-{number:04d}" for number in range(1, 101)]
     ledger.verify_chain()
 
@@ -387,7 +387,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(ledger: Ledger) -> None:
 
     with pytest.raises(ExpungeError, match=r"disk of the ledger .* is full"):
         ledger.add([{"kind": "where", "sql": "x" * 20_000}], "ccpa")
-    assert len(ledger.list()) == 1
+    assert len(ledger.records()) == 1
     ledger.verify_chain()
 
 

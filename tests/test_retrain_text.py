@@ -18,7 +18,7 @@ from expunge.models.pairs import load_pairs
 from expunge.models.settings import ComputeParams, TrainParams
 from expunge.models.training import possible_captions, train
 from expunge.project.errors import ExpungeError
-from expunge.unlearning.loop import Outcome, unlearn
+from expunge.unlearning.loop import Unlearned, unlearn
 from expunge.unlearning.problem import Problem, see
 from models import TINY
 from samples import make_catalog
@@ -69,7 +69,7 @@ def problem(corpus: Catalog, parent: Clip, train_params: TrainParams) -> Problem
 
 
 @pytest.fixture(scope="module")
-def retrained(problem: Problem) -> Outcome:
+def retrained(problem: Problem) -> Unlearned:
     return unlearn(problem, "retrain_text", VALUES)
 
 
@@ -77,19 +77,19 @@ def similarity(model: Clip, problem: Problem, name: str) -> float:
     return see(model, getattr(problem, name)).similarities.mean().item()
 
 
-def test_forgotten_pairs_fall_and_retained_ones_stay(problem: Problem, parent: Clip, retrained: Outcome) -> None:
+def test_forgotten_pairs_fall_and_retained_ones_stay(problem: Problem, parent: Clip, retrained: Unlearned) -> None:
     assert similarity(retrained.clip, problem, "forget") < similarity(parent, problem, "forget") - 0.1
     assert similarity(retrained.clip, problem, "retain") > similarity(parent, problem, "retain") - 0.05
 
 
-def test_the_image_tower_is_the_parents_bit_by_bit(parent: Clip, retrained: Outcome) -> None:
+def test_the_image_tower_is_the_parents_bit_by_bit(parent: Clip, retrained: Unlearned) -> None:
     new = retrained.clip.model.state_dict()
     tower = {name: value for name, value in parent.model.state_dict().items() if name.startswith("visual.")}
     assert all(torch.equal(new[name], value) for name, value in tower.items())
 
 
 def test_tokens_that_no_retained_caption_uses_are_as_in_a_model_that_never_trained(
-    problem: Problem, retrained: Outcome
+    problem: Problem, retrained: Unlearned
 ) -> None:
     tokens = [
         problem.clip.tokenizer(possible_captions(pairs, problem.training)) for pairs in (problem.forget, problem.retain)
@@ -100,7 +100,7 @@ def test_tokens_that_no_retained_caption_uses_are_as_in_a_model_that_never_train
     assert torch.equal(retrained.clip.model.token_embedding.weight[own], fresh)
 
 
-def test_a_run_that_was_killed_ends_with_the_same_bits(problem: Problem, retrained: Outcome, tmp_path: Path) -> None:
+def test_a_run_that_was_killed_ends_with_the_same_bits(problem: Problem, retrained: Unlearned, tmp_path: Path) -> None:
     def killed(step: int, total: int, loss: float | None = None) -> None:
         if step == 50:
             raise KeyboardInterrupt

@@ -84,7 +84,7 @@ def flipped(path: Path) -> bytes:
 
 
 def places(project: Project, name: str = "r001") -> set[str]:
-    return {str(problem["where"]) for problem in verify(*project, name).problems}
+    return {problem.where for problem in verify(*project, name).problems}
 
 
 def test_what_was_not_touched_is_as_certified(project: Project) -> None:
@@ -130,7 +130,7 @@ def test_a_purged_source_is_missing_and_no_lie(project: Project, tmp_path: Path)
     shutil.rmtree(root / "models" / "base")
     outcome = verify(Paths(root), project[1], "r001")
     assert outcome.problems == []
-    missing = {check["where"] for check in outcome.checks if check["state"] == "missing"}
+    missing = {check.where for check in outcome.checks if check.state == "missing"}
     assert "models/base/model.safetensors" in missing
 
 
@@ -144,8 +144,8 @@ def test_one_changed_cell_of_the_ledger_is_found(project: Project, tmp_path: Pat
         changed_value = value[:-2] + last + value[-1]
         ledger.execute(f'UPDATE events SET "{column}" = ? WHERE seq = ?', (changed_value, seq))
     (problem,) = verify(Paths(root), project[1], "r001").problems
-    assert problem["what"] == "chain of the ledger"
-    assert f"event {seq}" in str(problem["found"])
+    assert problem.what == "chain of the ledger"
+    assert f"event {seq}" in str(problem.found)
 
 
 def test_a_ledger_whose_end_was_cut_off_is_found(project: Project, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_ledger_whose_end_was_cut_off_is_found(project: Project, tmp_path: Pat
     with sqlite3.connect(root / "data" / "ledger.db") as ledger:
         ledger.execute("DELETE FROM events WHERE seq = 6")
     problems = verify(Paths(root), project[1], "r001").problems
-    assert any("event 6" in str(problem["where"]) and problem["found"] == "absent" for problem in problems)
+    assert any("event 6" in problem.where and problem.found == "absent" for problem in problems)
 
 
 def test_a_ledger_that_is_not_here_is_not_created(project: Project, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_certificate_of_another_release_proves_nothing(project: Project, tmp_p
 def test_another_key_is_not_trusted(project: Project, tmp_path: Path) -> None:
     create_keys(tmp_path / "other.pem", tmp_path / "other.pub")
     (problem,) = verify(*project, "r001", tmp_path / "other.pub").problems
-    assert "was signed by" in str(problem["found"])
+    assert "was signed by" in str(problem.found)
 
 
 def test_a_purge_that_found_something_fails_and_a_later_clean_one_waits_to_be_certified(
@@ -192,7 +192,7 @@ def test_a_purge_that_found_something_fails_and_a_later_clean_one_waits_to_be_ce
     write_json(purge, purged())
     outcome = verify(paths, params, "r001")
     assert outcome.problems == []
-    assert [c["where"] for c in outcome.checks if c["what"] == "proof of the purge"] == ["reports/r001/purge.json"]
+    assert [c.where for c in outcome.checks if c.what == "proof of the purge"] == ["reports/r001/purge.json"]
     certify(paths, params, "r001")
     assert places((paths, params)) == set()
     write_json(purge, purged(files=8))
@@ -210,7 +210,7 @@ def test_a_verification_is_recorded_for_what_was_purged(project: Project, tmp_pa
     ledger.mark_purged(["req-0001", "req-0002"], "r001", "tests", "0" * 64)
     certify(paths, params, "r001")
     assert record_verified(paths, params, "r001", "Ada") == ["req-0001", "req-0002"]
-    assert {record.state for record in ledger.list()} == {"verified"}
+    assert {record.state for record in ledger.records()} == {"verified"}
     before = paths.release("r001").certificate.read_bytes()
     certify(paths, params, "r001")
     assert paths.release("r001").certificate.read_bytes() == before

@@ -14,7 +14,7 @@ from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
 
 if TYPE_CHECKING:
-    from expunge.intake.preview import Finding, Preview
+    from expunge.intake.preview import Preview, RelatedSamples
     from expunge.requests.events import Record
     from expunge.requests.request import LikeSample
 
@@ -128,7 +128,7 @@ def _print_preview(found: Preview) -> None:
     _print_finding("Concepts", found.concepts)
 
 
-def _print_finding(title: str, finding: Finding) -> None:
+def _print_finding(title: str, finding: RelatedSamples) -> None:
     total = "" if finding.total is None else f"{finding.total} "
     console.print(f"\n[bold]{title}[/bold]: {total}[dim]({escape(finding.rule)})[/dim]")
     if not finding.shown:
@@ -138,5 +138,5 @@ def _print_finding(title: str, finding: Finding) -> None:
         score = "-" if one.score is None else f"{one.score:.3f}"
         table.add_row(escape(one.sample_id), escape(one.class_name), escape(one.resembles), score)
     console.print(table)
-    if finding.total > len(finding.shown):
+    if finding.total is not None and finding.total > len(finding.shown):
         console.print(f"… and {finding.total - len(finding.shown)} more")

@@ -13,9 +13,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from expunge.evaluation.metrics import BaseMetrics, Metrics, ReleaseMetrics, read_metrics
+from expunge.project.documents import content_of
 from expunge.project.errors import ExpungeError
-from expunge.project.files import read_json
-from expunge.project.paths import BASE, Paths
+from expunge.project.paths import Paths
 from expunge.settings import load_params
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
@@ -87,8 +88,8 @@ def report(
     name = release or live_release(paths)
     metrics = _metrics(paths, name)
     if as_json:
-        typer.echo(json.dumps(metrics, indent=2))
-    elif name == BASE:
+        typer.echo(json.dumps(content_of(metrics), indent=2, sort_keys=True))
+    elif isinstance(metrics, BaseMetrics):
         _print_base(metrics)
     else:
         _print_release(paths, metrics)
@@ -113,7 +114,7 @@ def status(as_json: JsonOption = False) -> None:
             "released_by": record.release,
             "honoured_by": honoured.get(record.request.request_id) if record.release else None,
         }
-        for record in ledger.list()
+        for record in ledger.records()
     ]
     if as_json:
         typer.echo(json.dumps({"releases": releases, "waiting": waiting, "requests": requests}, indent=2))
@@ -183,42 +184,45 @@ def search(
     Console().print(table)
 
 
-def _metrics(paths: Paths, name: str) -> dict[str, Any]:
+def _metrics(paths: Paths, name: str) -> Metrics:
     from expunge.releases.chain import chain, is_purged
 
     if name not in chain(paths):
         raise ExpungeError(f"There is no release {name}; known releases: {', '.join(chain(paths))}.")
     if is_purged(paths, name):
         raise ExpungeError(f"Release {name} was purged; {paths.release(name).tombstone} is what is left of it.")
-    return read_json(paths.release(name).metrics)
+    return read_metrics(paths.release(name).metrics)
 
 
 def _state(paths: Paths, name: str, served: dict[str, str]) -> dict[str, Any]:
     from expunge.releases.chain import is_purged
+    from expunge.releases.registration import registered
 
     where = paths.release(name)
-    unregistered = {"verdict": "purged" if is_purged(paths, name) else "unfinished"}
-    registered = read_json(where.registration) if where.registration.is_file() else unregistered
-    method = read_json(where.metrics).get("method") if where.metrics.is_file() else None
+    if where.registration.is_file():
+        verdict: str = registered(paths, name).verdict
+    else:
+        verdict = "purged" if is_purged(paths, name) else "unfinished"
+    metrics = read_metrics(where.metrics) if where.metrics.is_file() else None
+    method = metrics.method if isinstance(metrics, ReleaseMetrics) else None
     requests = sorted(request for request, server in served.items() if server == name)
-    return {"release": name, "requests": requests, "method": method, "verdict": registered["verdict"]}
+    return {"release": name, "requests": requests, "method": method, "verdict": verdict}
 
 
-def _print_base(metrics: dict[str, Any]) -> None:
-    sets = {name: block for name, block in metrics["model"].items() if isinstance(block, dict)}
+def _print_base(metrics: BaseMetrics) -> None:
     table = Table("set", "pairs", *[str(shown) for shown in Shown], title="Base model: no request served yet")
-    for name, block in sets.items():
-        table.add_row(name, str(block["count"]), *[f"{block[shown.name]:.3f}" for shown in Shown])
+    for name, figures in metrics.model.groups.items():
+        table.add_row(name, str(figures.count), *[f"{getattr(figures, shown.name):.3f}" for shown in Shown])
     Console().print(table)
 
 
-def _print_release(paths: Paths, metrics: dict[str, Any]) -> None:
+def _print_release(paths: Paths, metrics: ReleaseMetrics) -> None:
     console = Console()
-    name = metrics["release"]
-    models = {column: metrics["models"][key] for key, column in COLUMNS.items() if metrics["models"][key]}
-    verdict = "[green]passed[/green]" if metrics["gate"]["passed"] else "[red]FAILED[/red]"
-    requests = ", ".join(f"{key} ({block['count']})" for key, block in metrics["per_request"].items())
-    table = Table("", "", *models, title=f"Release {name} serves {requests} by {metrics['method']}")
+    name = metrics.release
+    models = {COLUMNS[key]: figures for key, figures in metrics.models.there.items()}
+    verdict = "[green]passed[/green]" if metrics.gate.passed else "[red]FAILED[/red]"
+    requests = ", ".join(f"{key} ({figures.count})" for key, figures in metrics.per_request.items())
+    table = Table("", "", *models, title=f"Release {name} serves {requests} by {metrics.method}")
     for group, label in (
         ("forget", "forgotten"),
         ("neighbours", "neighbours"),
@@ -226,22 +230,22 @@ def _print_release(paths: Paths, metrics: dict[str, Any]) -> None:
         ("test", "held out"),
     ):
         for row, shown in enumerate(Shown):
-            cells = [f"{block[group][shown.name]:.3f}" for block in models.values()]
-            first = f"{label} ({metrics['models']['unlearned'][group]['count']})" if row == 0 else ""
+            cells = [f"{getattr(figures.groups[group], shown.name):.3f}" for figures in models.values()]
+            first = f"{label} ({metrics.models.unlearned.groups[group].count})" if row == 0 else ""
             table.add_row(first, str(shown), *cells, end_section=row == len(Shown) - 1)
-    for key, label in (("mia_auc", "membership attack AUC"), ("relearn_steps", "steps to relearn half")):
-        cells = [f"{block[key]:.3f}" if key == "mia_auc" else str(block[key]) for block in models.values()]
-        table.add_row("attacks" if key == "mia_auc" else "", label, *cells)
+    aucs = ["–" if figures.mia_auc is None else f"{figures.mia_auc:.3f}" for figures in models.values()]
+    steps = ["–" if figures.relearn_steps is None else str(figures.relearn_steps) for figures in models.values()]
+    table.add_row("attacks", "membership attack AUC", *aucs)
+    table.add_row("", "steps to relearn half", *steps)
     console.print(table)
-    cost = metrics["cost"]
-    console.print(f"Gate {verdict}, diagnosis: {metrics['diagnosis']}.")
-    for check in metrics["gate"]["checks"]:
-        if not check["passed"]:
-            console.print(f"  failed: {check['name']} {check['value']:.3f} > {check['limit']:.3f}  {check['meaning']}")
-    if cost["retrain_seconds"]:
-        ratio = cost["retrain_seconds"] / cost["unlearn_seconds"]
+    cost = metrics.cost
+    console.print(f"Gate {verdict}, diagnosis: {metrics.diagnosis}.")
+    for check in metrics.gate.failed:
+        console.print(f"  failed: {check.name} {check.value:.3f} > {check.limit:.3f}  {check.meaning}")
+    if cost.retrain_seconds:
+        ratio = cost.retrain_seconds / cost.unlearn_seconds
         console.print(
-            f"Unlearning took {cost['unlearn_seconds']:.1f} s, retraining {cost['retrain_seconds']:.1f} s: "
+            f"Unlearning took {cost.unlearn_seconds:.1f} s, retraining {cost.retrain_seconds:.1f} s: "
             f"{ratio:.1f} times cheaper."
         )
     console.print("\nLook next:")

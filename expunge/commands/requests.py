@@ -169,7 +169,7 @@ def list_(
 ) -> None:
     """List the requests."""
     ledger = Desk(Paths()).ledger
-    records = ledger.list(state.value if state else None)
+    records = ledger.records(state.value if state else None)
     if as_json:
         print_json([_as_dict(record, ledger.today) for record in records])
         return

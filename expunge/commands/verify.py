@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from expunge.lineage.account import Comparison
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
 from expunge.settings import load_params
@@ -39,11 +41,11 @@ def verify(
     params = load_params(paths.params)
     outcome = check(paths, params, release, key)
     checks = list(outcome.checks)
-    if replay and not outcome.problems:
+    if replay and outcome.statement and not outcome.problems:
         from expunge.proof.replay import replay as run_again
 
         checks += run_again(paths, params, outcome.statement)
-    problems = [check for check in checks if check["state"] == "mismatch"]
+    problems = [check for check in checks if check.state == "mismatch"]
     if as_json:
         typer.echo(json.dumps(_summary(release, outcome.key, outcome.statement, checks), indent=2, ensure_ascii=False))
     else:
@@ -113,28 +115,28 @@ def _on_a_terminal() -> bool:
     return sys.stdin.isatty()
 
 
-def _summary(release: str, key: str, statement: dict[str, Any] | None, checks: list[dict]) -> dict[str, Any]:
+def _summary(release: str, key: str, statement: dict[str, Any] | None, checks: Sequence[Comparison]) -> dict[str, Any]:
     predicate = statement["predicate"] if statement else {}
     return {
         "release": release,
-        "verified": all(check["state"] != "mismatch" for check in checks),
+        "verified": all(check.state != "mismatch" for check in checks),
         "key": key,
         "mode": predicate.get("issuer", {}).get("mode"),
         "verdict": predicate.get("verdict"),
         "purge": predicate.get("purge", {}).get("state"),
-        "checks": checks,
+        "checks": [check.model_dump(mode="json") for check in checks],
     }
 
 
-def _print(release: str, statement: dict[str, Any] | None, checks: list[dict]) -> None:
+def _print(release: str, statement: dict[str, Any] | None, checks: Sequence[Comparison]) -> None:
     """A line for each check that does not hold, then the outcome."""
     for check in checks:
-        if check["state"] == "mismatch":
-            typer.echo(f"✗ {check['where']}: {check['what']}: {_difference(check)}")
-        elif check["state"] == "missing":
-            typer.echo(f"? {check['where']}: {check['what']}: not here, so not checked")
-    held, failed = (sum(check["state"] == state for check in checks) for state in ("ok", "mismatch"))
-    if failed:
+        if check.state == "mismatch":
+            typer.echo(f"✗ {check.where}: {check.what}: {_difference(check)}")
+        elif check.state == "missing":
+            typer.echo(f"? {check.where}: {check.what}: not here, so not checked")
+    held, failed = (sum(check.state == state for check in checks) for state in ("ok", "mismatch"))
+    if failed or statement is None:
         typer.echo(f"{release} is NOT as certified: {failed} of {len(checks)} checks failed.")
         return
     predicate = statement["predicate"]
@@ -144,11 +146,12 @@ def _print(release: str, statement: dict[str, Any] | None, checks: list[dict]) -
     )
 
 
-def _difference(check: dict) -> str:
-    if check["recorded"] is None:
-        return str(check["found"])
-    return f"recorded {_short(check['recorded'])}, found {_short(check['found'])}"
+def _difference(check: Comparison) -> str:
+    if check.recorded is None:
+        return str(check.found)
+    return f"recorded {_short(check.recorded)}, found {_short(check.found)}"
 
 
-def _short(value: str) -> str:
+def _short(value: str | None) -> str:
+    value = str(value)
     return value[:SHORT] if len(value) >= 32 and " " not in value else value

@@ -11,15 +11,17 @@ was made from. The list then says under `purged` what each shorter shard is now.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from expunge.corpus.sample import METADATA_COLUMNS, SCHEMA, Sample, Source, Split, vector_id
+from expunge.project.columns import strings
 from expunge.project.errors import ExpungeError
 from expunge.project.files import (
     atomic_path,
@@ -174,10 +176,17 @@ class Catalog:
         """Every column but the pixels, for all samples: about 0.5 kB a sample."""
         return pa.concat_tables(self.tables(METADATA_COLUMNS)).combine_chunks()
 
+    def pictures(self, ids: Set[str]) -> Iterator[tuple[str, bytes]]:
+        """Id and encoded picture of the samples `ids`, in catalog order."""
+        for table in self.tables(["sample_id", "image"]):
+            for name, picture in zip(strings(table["sample_id"]), table["image"], strict=True):
+                if name in ids:
+                    yield name, cast(bytes, picture.as_py())
+
     @cached_property
     def ids(self) -> list[str]:
         """All sample ids in catalog order."""
-        return self.metadata["sample_id"].to_pylist()
+        return strings(self.metadata["sample_id"])
 
     def split_ids(self, split: Split) -> set[str]:
         """Ids of the samples in `split`."""

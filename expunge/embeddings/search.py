@@ -70,7 +70,7 @@ def _query(paths: Paths, release: str, text: str | None, sample_id: str | None, 
     model = clip.load(paths.release(release).model)
     if text is not None:
         return model.encode_texts([text])[0].numpy()
-    if not image.is_file():
+    if image is None or not image.is_file():
         raise ExpungeError(f"There is no file {image}.")
     picture = clip.decode_image(image.read_bytes(), str(image))
     return model.encode_images(model.to_uint8(model.preprocess(picture))[None])[0].numpy()

@@ -21,6 +21,7 @@ import torch
 
 from expunge.corpus.catalog import Catalog, Shard
 from expunge.models.clip import Clip, decode_image
+from expunge.project.columns import strings
 from expunge.project.errors import ExpungeError
 from expunge.project.files import atomic_path, clear_partials, digest_of
 
@@ -109,7 +110,8 @@ def read_embeddings(folder: Path, catalog: Catalog, made_from: Origin | None = N
     Raises:
         ExpungeError: a file is missing or truncated, or holds vectors of another model, preprocessing or catalog.
     """
-    tables, common = [], None
+    tables: list[pa.Table] = []
+    common: dict[str, str] = {}
     for shard in catalog.shards:
         path = Path(folder) / shard.path.name
         try:
@@ -128,7 +130,7 @@ def read_embeddings(folder: Path, catalog: Catalog, made_from: Origin | None = N
         tables.append(table)
     table = pa.concat_tables(tables).combine_chunks()
     images, texts = (_matrix(table[name]) for name in ("image_embedding", "text_embedding"))
-    return Embeddings(table["sample_id"].to_pylist(), images, texts, common["model"])
+    return Embeddings(strings(table["sample_id"]), images, texts, common["model"])
 
 
 def _rows_if_made_from(path: Path, metadata: dict[str, str]) -> int | None:

@@ -189,7 +189,7 @@ class ShardedClip:
             for adapter in self.adapters[shard]:
                 for name, (left, right) in adapter.items():
                     weight = network.get_parameter(name)
-                    weight += (left @ right).view(weight.shape)
+                    weight.add_((left @ right).view(weight.shape))
         return Clip(network, self.backbone.preprocess, self.backbone.tokenizer, self.backbone.config)
 
     def _train_slice(self, start: Clip, pairs: Pairs, seed: tuple[int, int, int]) -> Adapter:

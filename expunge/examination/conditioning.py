@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,13 +106,13 @@ def caption_states(clip: Clip, texts: Sequence[str], batch_size: int = 256) -> T
     return torch.cat(parts)
 
 
-def text_tower(clip: Clip) -> nn.Module:
-    """The module that holds `token_embedding`, `transformer` and `ln_final`.
+def text_tower(clip: Clip) -> Any:
+    """The module that holds `token_embedding`, `transformer` and `ln_final`; open_clip brings no types for it.
 
     Raises:
         ExpungeError: the text tower is not open_clip's own.
     """
-    tower = clip.model if hasattr(clip.model, "ln_final") else getattr(clip.model, "text", None)
+    tower: Any = clip.model if hasattr(clip.model, "ln_final") else getattr(clip.model, "text", None)
     if not hasattr(tower, "ln_final"):
         raise ExpungeError("This model's text tower is not open_clip's own, so its token states cannot be read.")
     return tower

@@ -108,7 +108,7 @@ def _architecture(clip: Clip) -> dict[str, Any]:
     }
 
 
-def _renamed(tower: nn.Module) -> dict[str, Tensor]:
+def _renamed(tower: Any) -> dict[str, Tensor]:
     """The weights of open_clip's text tower up to the last layer norm, under the names of transformers' CLIP."""
     renamed = {
         "embeddings.token_embedding.weight": tower.token_embedding.weight.detach(),

@@ -18,6 +18,7 @@ from expunge.embeddings.gallery import BLOCK, Gallery
 from expunge.evaluation.membership import embedding_gradients
 from expunge.project.errors import ExpungeError
 from expunge.unlearning.calibration import never_seen_level
+from expunge.unlearning.method import total
 from expunge.unlearning.problem import Seen
 
 COLOURS = 12
@@ -56,7 +57,7 @@ def worst_case(
         for gradients, embeddings in zip(embedding_gradients(gallery), (gallery.images, gallery.texts), strict=True)
     ]
     kept = len(candidates) - count
-    own = sum(gradients.square().sum(dim=1) for gradients, _ in towers).mean().item()
+    own = total(gradients.square().sum(dim=1) for gradients, _ in towers).mean().item()
     step_size = rise * count / max(own, torch.finfo(torch.float64).tiny)
     linear = loss[chosen].double() - step_size / kept * _inner_products(towers, torch.ones(len(chosen)).double())
     curvature = step_size * (1 / kept + 1 / count)

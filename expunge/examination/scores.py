@@ -25,11 +25,11 @@ def scores(
         `nomus`.
     """
     attacked = "mia_auc" in unlearned
-    gold_attacked = retrained is not None and attacked and "mia_auc" in retrained
+    attacked_gold = retrained if retrained and attacked and "mia_auc" in retrained else None
     return {
-        "average_gap": average_gap(unlearned, retrained) if gold_attacked else None,
+        "average_gap": average_gap(unlearned, attacked_gold) if attacked_gold else None,
         "tow": tow(unlearned, retrained) if retrained else None,
-        "tow_mia": tow_mia(unlearned, retrained) if gold_attacked else None,
+        "tow_mia": tow_mia(unlearned, attacked_gold) if attacked_gold else None,
         "h_mean": h_mean(original, unlearned),
         "nomus": nomus(unlearned) if attacked else None,
     }

@@ -7,11 +7,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from expunge.corpus.catalog import Catalog
+from expunge.project.columns import strings
 from expunge.requests.request import DeletionRequest
 from expunge.selection.match import TextScores, matches
 from expunge.selection.neighbours import Vectors, nearest
@@ -34,7 +35,7 @@ class Sighting:
 
 
 @dataclass(frozen=True)
-class Finding:
+class RelatedSamples:
     """What one rule found among the samples that the request does not select.
 
     Attributes:
@@ -55,10 +56,10 @@ class Preview:
     samples: int
     by_class: dict[str, int]
     by_split: dict[str, int]
-    neighbours: Finding
-    near_duplicates: Finding
-    captions: Finding
-    concepts: Finding
+    neighbours: RelatedSamples
+    near_duplicates: RelatedSamples
+    captions: RelatedSamples
+    concepts: RelatedSamples
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON-serialisable values."""
@@ -121,17 +122,17 @@ def preview(
 
 def _tally(catalog: Catalog, column: str, rows: Sequence[int]) -> dict[str, int]:
     """Value → count, the most frequent first."""
-    counts = Counter(catalog.metadata[column].take(rows).to_pylist())
+    counts = Counter(strings(catalog.metadata[column].take(rows)))
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _neighbours(
     catalog: Catalog, embeddings: Vectors | None, selected: Set[str], others: Sequence[int], shown: int
-) -> Finding:
+) -> RelatedSamples:
     """The nearest retained training samples."""
     rule = "nearest training samples that stay, by the mean of image and caption cosine"
     if embeddings is None:
-        return Finding(f"{rule}: {MISSING}", None, ())
+        return RelatedSamples(f"{rule}: {MISSING}", None, ())
     place = {sample_id: row for row, sample_id in enumerate(embeddings.ids)}
     splits = catalog.metadata["split"].to_pylist()
     targets = np.array(sorted(place[name] for name in selected if name in place), dtype=np.int64)
@@ -146,30 +147,30 @@ def _neighbours(
     return _finding(catalog, rule, sorted(hits, key=lambda hit: (-hit[2], hit[0]))[:shown], shown)
 
 
-def _near_duplicates(catalog: Catalog, duplicates: Sequence[NearDuplicate] | None) -> Finding:
+def _near_duplicates(catalog: Catalog, duplicates: Sequence[NearDuplicate] | None) -> RelatedSamples:
     rule = "copies by perceptual hash, embedding and comparison of the aligned pictures"
     if duplicates is None:
-        return Finding(f"{rule}: {MISSING}", None, ())
+        return RelatedSamples(f"{rule}: {MISSING}", None, ())
     hits = [(one.sample_id, one.resembles, one.cosine, one.reason) for one in duplicates]
     return _finding(catalog, rule, hits, len(hits))
 
 
-def _finding(catalog: Catalog, rule: str, hits: Sequence[tuple], shown: int) -> Finding:
+def _finding(catalog: Catalog, rule: str, hits: Sequence[tuple], shown: int) -> RelatedSamples:
     """`hits` are (sample id, what it resembles[, score[, reason]]), the most telling first."""
     classes = catalog.metadata["class"]
     seen = tuple(Sighting(hit[0], classes[catalog.row_of[hit[0]]].as_py(), *hit[1:]) for hit in hits[:shown])
-    return Finding(rule, len(hits), seen)
+    return RelatedSamples(rule, len(hits), seen)
 
 
-def _same_concept(catalog: Catalog, rows: Sequence[int], others: Sequence[int], shown: int) -> Finding:
+def _same_concept(catalog: Catalog, rows: Sequence[int], others: Sequence[int], shown: int) -> RelatedSamples:
     concepts = catalog.metadata["concept"].to_pylist()
     owner = {concepts[row]: catalog.ids[row] for row in sorted(rows, reverse=True)}
     hits = [(catalog.ids[row], owner[concepts[row]]) for row in others if concepts[row] in owner]
     return _finding(catalog, "same concept as a selected sample, such as another skin tone", hits, shown)
 
 
-def _same_words(catalog: Catalog, rows: Sequence[int], others: Sequence[int], shown: int) -> Finding:
-    captions = catalog.metadata["captions"].to_pylist()
+def _same_words(catalog: Catalog, rows: Sequence[int], others: Sequence[int], shown: int) -> RelatedSamples:
+    captions = cast(list[list[dict[str, str]]], catalog.metadata["captions"].to_pylist())
     owner: dict[tuple[str, tuple[str, ...]], str] = {}
     for row in sorted(rows):
         for caption in captions[row]:

@@ -53,12 +53,10 @@ def _thumbnails(catalog: Catalog, ids: Set[str]) -> dict[str, str]:
     from expunge.models.clip import decode_image
 
     found = {}
-    for table in catalog.tables(["sample_id", "image"]):
-        for name, data in zip(table["sample_id"].to_pylist(), table["image"], strict=True):
-            if name in ids:
-                picture = decode_image(data.as_py(), name)
-                picture.thumbnail((THUMBNAIL, THUMBNAIL))
-                stream = io.BytesIO()
-                picture.save(stream, "PNG")
-                found[name] = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    for name, data in catalog.pictures(ids):
+        picture = decode_image(data, name)
+        picture.thumbnail((THUMBNAIL, THUMBNAIL))
+        stream = io.BytesIO()
+        picture.save(stream, "PNG")
+        found[name] = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
     return found

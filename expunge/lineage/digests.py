@@ -6,9 +6,10 @@ Nothing here imports torch, so `expunge trace` answers quickly.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from expunge.corpus.catalog import MANIFEST, manifest_digest
+from expunge.evaluation.metrics import Metrics
+from expunge.project.documents import content_of
 from expunge.project.files import digest_of, read_json, sha256_file
 from expunge.project.paths import BASE, Paths
 from expunge.releases.chain import load_release
@@ -34,14 +35,6 @@ def release_files(paths: Paths, name: str) -> list[Path]:
     files = [where.model / WEIGHTS, where.model / CONFIG, where.forget, where.retain]
     files += sorted(where.embeddings.glob("part-*.parquet")) + sorted(_files_in(where.index))
     return [path for path in files if path.is_file()]
-
-
-def registration_of(paths: Paths, name: str) -> dict[str, Any] | None:
-    """The registration of a release, that of a purged one from its tombstone; None where it was never registered."""
-    where = paths.release(name)
-    if where.registration.is_file():
-        return read_json(where.registration)
-    return read_json(where.tombstone)["registration"] if where.tombstone.is_file() else None
 
 
 def certified_files(paths: Paths, name: str) -> list[Path]:
@@ -75,9 +68,9 @@ def description_digest(paths: Paths, name: str) -> str | None:
     return None if name == BASE else digest_of(load_release(paths, name).model_dump(mode="json"))
 
 
-def metrics_digest(metrics: dict[str, Any]) -> str:
+def metrics_digest(metrics: Metrics) -> str:
     """Digest of the figures without the costs: seconds differ from run to run, the release does not."""
-    return digest_of({key: value for key, value in metrics.items() if key != "cost"})
+    return digest_of({key: value for key, value in content_of(metrics).items() if key != "cost"})
 
 
 def release_digest(model: str, forget: str | None, description: str | None, metrics: str) -> str:

@@ -13,6 +13,7 @@ from expunge.lineage.mlflow.store import Store, existing_store
 from expunge.project.files import read_json
 from expunge.project.paths import BASE, Paths
 from expunge.releases.chain import chain, load_release
+from expunge.releases.registration import Registration, registration_of
 from expunge.releases.release import Release
 from expunge.settings import Params
 
@@ -48,8 +49,12 @@ class Project:
         """From the parent up to `base`."""
         return self.names[: self.names.index(name)][::-1]
 
-    def registration(self, name: str) -> dict[str, Any] | None:
+    def registration(self, name: str) -> Registration | None:
         return self._registrations[name]
+
+    def has_passed(self, name: str) -> bool:
+        registration = self.registration(name)
+        return registration is not None and registration.verdict == "passed"
 
     def sha256(self, path: Path) -> str | None:
         if path not in self._hashed:
@@ -61,8 +66,8 @@ class Project:
         return {name: load_release(self.paths, name) for name in self.names if name != BASE}
 
     @cached_property
-    def _registrations(self) -> dict[str, dict[str, Any] | None]:
-        return {name: digests.registration_of(self.paths, name) for name in self.names}
+    def _registrations(self) -> dict[str, Registration | None]:
+        return {name: registration_of(self.paths, name) for name in self.names}
 
     @cached_property
     def catalog_digest(self) -> str | None:

@@ -10,17 +10,31 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from expunge.lineage import digests
+from expunge.lineage.account import (
+    Account,
+    Ancestor,
+    DataVersion,
+    NotInMlflow,
+    RecordedInMlflow,
+    RecordedVersion,
+    ServedRequest,
+)
 from expunge.lineage.checks import digest_checks
 from expunge.lineage.digests import WEIGHTS
 from expunge.lineage.dvc.locks import relative
 from expunge.lineage.lineage import Project
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
+from expunge.releases.registration import Registration
+from expunge.requests.request import DeletionRequest
 from expunge.settings import Params
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
 DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{8,64})")
 ACCEPTED = (
@@ -29,8 +43,8 @@ ACCEPTED = (
 )
 
 
-def trace(paths: Paths, params: Params, thing: str) -> dict[str, Any]:
-    """The chain of the release that `thing` belongs to, as JSON-serialisable values; `intact` sums up the checks.
+def trace(paths: Paths, params: Params, thing: str) -> Account:
+    """The chain of the release that `thing` belongs to; `intact` sums up the checks.
 
     Raises:
         ExpungeError: nothing is called that, or several releases are.
@@ -38,27 +52,28 @@ def trace(paths: Paths, params: Params, thing: str) -> dict[str, Any]:
     project = Project(paths, params)
     name = _find(project, thing.strip())
     checks = digest_checks(project, name)
-    registration = project.registration(name) or {}
+    registration = project.registration(name)
     release = project.release(name)
-    return {
-        "release": name,
-        "parent": release.parent if release else None,
-        "ancestors": [_summary(project, ancestor) for ancestor in project.ancestors(name)],
-        "children": [other for other in project.names if project.parent(other) == name],
-        "requests": [_request(request) for request in release.requests] if release else [],
-        "method": release.method.name if release else None,
-        "verdict": registration.get("verdict", "not registered"),
-        "release_digest": registration.get("release_digest"),
-        "model_digest": registration.get("model_digest") or project.sha256(digests.weights(paths, name)),
-        "data": {
-            "version": registration.get("data_version") or project.locks.md5(relative(paths, paths.catalog)),
-            "catalog_digest": registration.get("catalog_digest") or project.catalog_digest,
-        },
-        "dvc": _dvc(project, name),
-        "mlflow": _mlflow(project, name),
-        "checks": checks,
-        "intact": all(check["state"] != "mismatch" for check in checks),
-    }
+    version, catalog = (registration.data_version, registration.catalog_digest) if registration else (None, None)
+    return Account(
+        release=name,
+        parent=release.parent if release else None,
+        ancestors=tuple(_summary(project, ancestor) for ancestor in project.ancestors(name)),
+        children=tuple(other for other in project.names if project.parent(other) == name),
+        requests=tuple(_request(request) for request in release.requests) if release else (),
+        method=release.method.name if release else None,
+        verdict=_verdict(registration),
+        release_digest=registration.release_digest if registration else None,
+        model_digest=_model_digest(project, name),
+        data=DataVersion(
+            version=version or project.locks.md5(relative(paths, paths.catalog)),
+            catalog_digest=catalog or project.catalog_digest,
+        ),
+        dvc=_dvc(project, name),
+        mlflow=_mlflow(project, name),
+        checks=tuple(checks),
+        intact=all(check.state != "mismatch" for check in checks),
+    )
 
 
 # --- what is meant -----------------------------------------------------------------------------------------------
@@ -107,15 +122,15 @@ def _release_of_version(project: Project, number: str) -> str:
 
 def _release_of_digest(project: Project, prefix: str) -> str:
     def known_as(name: str) -> Iterable[str | None]:
-        registration = project.registration(name) or {}
-        yield registration.get("model_digest")
-        yield registration.get("release_digest")
+        if registration := project.registration(name):
+            yield registration.model_digest
+            yield registration.release_digest
         for version in project.versions_of(name):
             yield version.tags.get("model_digest")
             yield version.tags.get("release_digest")
             yield version.run_id
 
-    def matching(digests_of: Any) -> list[str]:
+    def matching(digests_of: Callable[[str], Iterable[str | None]]) -> list[str]:
         return [name for name in project.names if any(d and d.startswith(prefix) for d in digests_of(name))]
 
     # Weights are hashed only if no record knows the digest: they may be large.
@@ -153,51 +168,59 @@ def _unknown(project: Project, thing: str, served: dict[str, str]) -> ExpungeErr
 # --- what is known -----------------------------------------------------------------------------------------------
 
 
-def _request(request: Any) -> dict[str, str]:
-    return {
-        "request_id": request.request_id,
-        "digest": request.digest,
-        "basis": request.basis,
-        "received_at": request.received_at,
-        "due": str(request.due),
-    }
+def _request(request: DeletionRequest) -> ServedRequest:
+    return ServedRequest(
+        request_id=request.request_id,
+        digest=request.digest,
+        basis=request.basis,
+        received_at=request.received_at,
+        due=str(request.due),
+    )
 
 
-def _summary(project: Project, name: str) -> dict[str, Any]:
-    release, registration = project.release(name), project.registration(name) or {}
-    return {
-        "release": name,
-        "requests": [request.request_id for request in release.requests] if release else [],
-        "model_digest": registration.get("model_digest") or project.sha256(digests.weights(project.paths, name)),
-        "verdict": registration.get("verdict", "not registered"),
-    }
+def _summary(project: Project, name: str) -> Ancestor:
+    release = project.release(name)
+    return Ancestor(
+        release=name,
+        requests=tuple(request.request_id for request in release.requests) if release else (),
+        model_digest=_model_digest(project, name),
+        verdict=_verdict(project.registration(name)),
+    )
 
 
-def _dvc(project: Project, name: str) -> dict[str, str | None]:
+def _verdict(registration: Registration | None) -> str:
+    return registration.verdict if registration else "not registered"
+
+
+def _model_digest(project: Project, name: str) -> str | None:
+    registration = project.registration(name)
+    return registration.model_digest if registration else project.sha256(digests.weights(project.paths, name))
+
+
+def _dvc(project: Project, name: str) -> dict[str, str]:
     where, paths = project.paths.release(name), project.paths
     outputs = [paths.catalog, where.sets, where.model, where.gold, where.embeddings, where.index]
     names = [relative(paths, path) for path in outputs]
     return {path: md5 for path in names if (md5 := project.locks.md5(path))}
 
 
-def _mlflow(project: Project, name: str) -> dict[str, Any]:
+def _mlflow(project: Project, name: str) -> RecordedInMlflow | NotInMlflow:
     versions = project.versions_of(name)
     if not versions:
         why = "no run of this release" if project.store else "no record in MLflow yet"
-        return {"recorded": False, "reason": f"{why}; the stage `register` writes it"}
-    return {
-        "recorded": True,
-        "versions": [
-            {
-                "version": f"{version.name}/{version.version}",
-                "run_id": version.run_id,
-                "aliases": sorted(alias for alias, number in project.aliases.items() if number == str(version.version)),
-                "verdict": version.tags.get("verdict"),
-                "model_digest": version.tags.get("model_digest"),
-                "release_digest": version.tags.get("release_digest"),
-                "git_commit": version.tags.get("git_commit"),
-                "superseded_by": version.tags.get("superseded_by"),
-            }
-            for version in versions
-        ],
-    }
+        return NotInMlflow(reason=f"{why}; the stage `register` writes it")
+    return RecordedInMlflow(versions=tuple(_version(project, version) for version in versions))
+
+
+def _version(project: Project, version: ModelVersion) -> RecordedVersion:
+    number = str(version.version)
+    return RecordedVersion(
+        version=f"{version.name}/{number}",
+        run_id=version.run_id,
+        aliases=tuple(sorted(alias for alias, pointed_at in project.aliases.items() if pointed_at == number)),
+        verdict=version.tags.get("verdict"),
+        model_digest=version.tags.get("model_digest"),
+        release_digest=version.tags.get("release_digest"),
+        git_commit=version.tags.get("git_commit"),
+        superseded_by=version.tags.get("superseded_by"),
+    )

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
@@ -38,6 +39,19 @@ MAX_PIXELS = 64 * 2**20
 
 logging.getLogger("open_clip").setLevel(logging.ERROR)
 
+if TYPE_CHECKING:
+
+    class Network(nn.Module):
+        """What open_clip's networks have in common, beyond a module; the log of the temperature's inverse included."""
+
+        logit_scale: nn.Parameter
+
+        def encode_image(self, image: Tensor) -> Tensor: ...
+
+        def encode_text(self, text: Tensor) -> Tensor: ...
+else:
+    Network = nn.Module
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -50,10 +64,10 @@ class Clip:
         config: content of `open_clip_config.json`.
     """
 
-    model: nn.Module
+    model: Network
     preprocess: Callable[[Image.Image], Tensor]
     tokenizer: Callable[[Sequence[str]], Tensor]
-    config: dict
+    config: dict[str, Any]
 
     @property
     def device(self) -> torch.device:
@@ -123,7 +137,7 @@ def configure(compute: ComputeParams) -> torch.device:
         torch.set_num_threads(compute.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Filling every new tensor with NaN helps to find reads of uninitialised memory and halves the speed of a step.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set by __setattr__
     if compute.device == "cuda" and not torch.cuda.is_available():
         raise ExpungeError("compute.device is `cuda`, but torch finds no GPU; set it to `auto` or `cpu`.")
     wants_gpu = compute.device == "cuda" or (compute.device == "auto" and torch.cuda.is_available())
@@ -149,7 +163,7 @@ def compact_vocabulary(clip: Clip, texts: Sequence[str]) -> Iterator[Callable[[S
     optimizer's work on it cover all of them: half of the parameters of a small model. Rows of unused tokens keep their
     values. Ids keep their order, since open_clip finds the end of a text by its highest id.
     """
-    tower = clip.model if hasattr(clip.model, "token_embedding") else getattr(clip.model, "text", None)
+    tower: Any = clip.model if hasattr(clip.model, "token_embedding") else getattr(clip.model, "text", None)
     if not hasattr(tower, "token_embedding"):
         yield clip.tokenizer
         return
@@ -253,16 +267,17 @@ def decode_image(data: bytes, sample_id: str) -> Image.Image:
         raise ExpungeError(f"The image of {sample_id} cannot be decoded ({_first_line(error)}).") from error
 
 
-def _assemble(model: nn.Module, config: dict) -> Clip:
+def _assemble(model: Network, config: dict[str, Any]) -> Clip:
     preprocess_cfg = open_clip.transform.PreprocessCfg(**config["preprocess_cfg"])
     preprocess = open_clip.transform.image_transform_v2(preprocess_cfg, is_train=False)
     text_cfg = config["model_cfg"]["text_cfg"]
     tokenizer = open_clip.SimpleTokenizer(context_length=text_cfg.get("context_length", 77))
     model.eval()
-    return Clip(model.to(memory_format=torch.channels_last), preprocess, tokenizer, config)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this overload
+    return Clip(model, preprocess, tokenizer, config)
 
 
-def _plain(config: dict) -> dict:
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()}
 
 

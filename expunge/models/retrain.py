@@ -11,12 +11,12 @@ from expunge.models.clip import Clip
 from expunge.models.pairs import load_pairs
 from expunge.models.training import TrainingRow, train
 from expunge.project.files import digest_of
-from expunge.project.progress import Report
+from expunge.project.progress import ProgressReport
 from expunge.settings import Params
 
 
 def train_from_scratch(
-    catalog: Catalog, params: Params, without: set[str], checkpoints: Path, progress: Report | None = None
+    catalog: Catalog, params: Params, without: set[str], checkpoints: Path, progress: ProgressReport | None = None
 ) -> tuple[Clip, list[TrainingRow], int]:
     """Train a new model by `params.model` and `params.train` on the `train` split without the samples `without`.
 

@@ -13,7 +13,7 @@ class ComputeParams(Block):
     """Where the tensors live. `auto` takes a GPU when there is one; bits are reproducible on CPU only."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int = Field(0, ge=0, description="CPU threads of torch; 0 leaves torch's own choice")
+    threads: int = Field(default=0, ge=0, description="CPU threads of torch; 0 leaves torch's own choice")
     precision: Literal["bf16", "fp32"] = "bf16"
 
 

@@ -113,11 +113,12 @@ def _aligned(view: View, shape: np.ndarray) -> View:
     for step in STEPS:
         for edge in range(4):
             for move in (-step, step):
-                box = list(view.box)
-                box[edge] = min(max(box[edge] + move, 0.0), float(SIDE))
-                if min(box[2] - box[0], box[3] - box[1]) < SIDE / 8:
+                edges = list(view.box)
+                edges[edge] = min(max(edges[edge] + move, 0.0), float(SIDE))
+                left, upper, right, lower = edges
+                if min(right - left, lower - upper) < SIDE / 8:
                     continue
-                moved = replace(view, box=tuple(box))
+                moved = replace(view, box=(left, upper, right, lower))
                 if (score := likeness(moved)) > best:
                     view, best = moved, score
     return view

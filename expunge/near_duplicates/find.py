@@ -10,7 +10,7 @@ only where an original has few of them. Limits are calibrated on OpenMoji by ben
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -23,6 +23,7 @@ from expunge.near_duplicates.compare import Candidate, Original
 from expunge.near_duplicates.hashes import BITS, distances, perceptual_hashes
 from expunge.near_duplicates.pictures import frames, has_structure
 from expunge.near_duplicates.variants import declared_apart
+from expunge.project.columns import strings
 
 if TYPE_CHECKING:
     from expunge.selection.neighbours import Vectors
@@ -86,7 +87,7 @@ def near_duplicates(
     not one: a preview lists it under its concept. Memory grows with the hashes of the catalog (64
     bytes a sample) and the pictures of the selected samples.
     """
-    originals = {name: decode(data, name) for name, data in _pictures(catalog, selected - excluded)}
+    originals = {name: decode(data, name) for name, data in catalog.pictures(selected - excluded)}
     originals = {name: image for name, image in originals.items() if has_structure(image)}
     pairs = _pairs_worth_comparing(originals, _hashes(catalog, selected | excluded, decode), vectors, encode)
     pairs = _without_variants(catalog, pairs)
@@ -95,8 +96,9 @@ def near_duplicates(
     def original(name: str) -> Original:
         return Original(originals[name])
 
-    found, overlaid = [], []
-    for name, data in _pictures(catalog, pairs.keys()):
+    found: list[NearDuplicate] = []
+    overlaid: list[NearDuplicate] = []
+    for name, data in catalog.pictures(pairs.keys()):
         candidate = Candidate(frames(decode(data, name)))
         best = min(
             ((original(of).difference(candidate), of, bits) for of, bits in pairs[name].items()), key=_by_difference
@@ -115,7 +117,7 @@ def near_duplicates(
 
 
 def _without_variants(catalog: Catalog, pairs: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
-    concepts, variants = (catalog.metadata[name].to_pylist() for name in ("concept", "variant"))
+    concepts, variants = strings(catalog.metadata["concept"]), catalog.metadata["variant"].to_pylist()
 
     def declared(one: str, other: str) -> bool:
         left, right = catalog.row_of[one], catalog.row_of[other]
@@ -130,16 +132,9 @@ def _by_difference(found: tuple) -> tuple[float, str]:
     return difference.worst, of
 
 
-def _pictures(catalog: Catalog, ids: Set[str]) -> Iterator[tuple[str, bytes]]:
-    for table in catalog.tables(["sample_id", "image"]):
-        for name, data in zip(table["sample_id"].to_pylist(), table["image"], strict=True):
-            if name in ids:
-                yield name, data.as_py()
-
-
 def _hashes(catalog: Catalog, without: Set[str], decode: Decode) -> Hashes:
     ids, bits = [], []
-    for name, data in _pictures(catalog, set(catalog.ids) - without):
+    for name, data in catalog.pictures(set(catalog.ids) - without):
         ids.append(name)
         bits.append(perceptual_hashes(frames(decode(data, name))))
     return Hashes(ids, np.stack(bits) if bits else np.empty((0, 2, BITS), bool))

@@ -13,14 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 LOG_SECONDS = 30
 
 
-class Report(Protocol):
+class ProgressReport(Protocol):
     """Called as `report(done, total)` or `report(done, total, loss)`."""
 
     def __call__(self, done: int, total: int, loss: float | None = None, /) -> None: ...
 
 
 @contextmanager
-def progress(label: str) -> Iterator[Report]:
+def progress(label: str) -> Iterator[ProgressReport]:
     """Show the progress of one piece of work on stderr."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -43,7 +43,7 @@ def progress(label: str) -> Iterator[Report]:
         yield report
 
 
-def _lines(label: str, console: Console) -> Report:
+def _lines(label: str, console: Console) -> ProgressReport:
     last = time.monotonic()
 
     def report(done: int, total: int, loss: float | None = None) -> None:

@@ -42,10 +42,10 @@ class Finding:
     days_left: int | None = None
 
 
-Check = Callable[[Audited], Iterator[Finding]]
+AuditCheck = Callable[[Audited], Iterator[Finding]]
 
 
-def audit(audited: Audited, checks: Sequence[Check] | None = None) -> list[Finding]:
+def audit(audited: Audited, checks: Sequence[AuditCheck] | None = None) -> list[Finding]:
     """The findings of all checks, failures first. One that cannot be carried out is a failure, and the rest go on."""
     findings: list[Finding] = []
     for check in CHECKS if checks is None else checks:
@@ -74,7 +74,7 @@ def unbroken_ledger(audited: Audited) -> Iterator[Finding]:
 
 def deadlines(audited: Audited) -> Iterator[Finding]:
     """No open request is past its due date; those that soon will be are warned of."""
-    for record in audited.ledger.list():
+    for record in audited.ledger.records():
         left = record.days_left(audited.ledger.today)
         if record.is_open and left < 0:
             yield Finding("failure", record.request.request_id, f"{record.state} and overdue", left)
@@ -113,7 +113,7 @@ def nothing_forgotten_answers(audited: Audited) -> Iterator[Finding]:
         yield Finding("warning", name, f"found in {release} by what it has forgotten, and looks the same")
 
 
-CHECKS: tuple[Check, ...] = (
+CHECKS: tuple[AuditCheck, ...] = (
     unbroken_ledger,
     deadlines,
     honoured_by_the_live_model,

@@ -14,16 +14,21 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from expunge.corpus.catalog import MANIFEST
+from expunge.evaluation.metrics import Metrics, ReleaseMetrics, read_metrics
 from expunge.lineage import digests
 from expunge.lineage.dvc.locks import relative
 from expunge.lineage.dvc.rebase import keep_also
 from expunge.lineage.git import git_commit
+from expunge.project.columns import strings
+from expunge.project.documents import content_of
 from expunge.project.errors import ExpungeError
 from expunge.project.files import canonical_json, json_bytes, read_json, sha256_bytes, sha256_file, write_bytes
 from expunge.project.paths import BASE, Paths
 from expunge.proof.events import certified_events
+from expunge.proof.predicate import ReleaseStatement, RequestStatement
 from expunge.proof.signing import read_signed, sign, signing_key, trusted_key
 from expunge.releases.chain import load_release
+from expunge.releases.registration import Registration, registered, registration_of
 from expunge.releases.release import Release
 from expunge.report.certificate import render
 from expunge.requests.ledger import Ledger
@@ -47,14 +52,14 @@ DEMO_LIMIT = "It was signed in demo mode, with a key made on first use and kept 
 ESTIMATE_LIMIT = "No model was retrained without the data; the figures are compared with an estimate."
 
 
-def issue(paths: Paths, params: Params, registration: dict[str, Any]) -> None:
+def issue(paths: Paths, params: Params, registration: Registration) -> None:
     """Write the certificates of the release that `registration` (the content of registration.json) describes.
 
     Raises:
         ExpungeError: there is no signing key, or a file of the release is missing.
     """
     key = signing_key(paths, params.certificate)
-    name = registration["release"]
+    name = registration.release
     where = paths.release(name)
     issuer = {"mode": params.certificate.mode, "key": key.public_key.keyid}
     statement = _release_statement(paths, params, registration, issuer)
@@ -81,7 +86,7 @@ def issue_again(paths: Paths, params: Params, name: str) -> None:
         ExpungeError: the release was never registered, or as `issue` does.
     """
     where = paths.release(name)
-    issue(paths, params, read_json(where.registration))
+    issue(paths, params, registered(paths, name))
     if where.outputs.is_file():
         keep_also(paths, name, relative(paths, where.certificate))
 
@@ -112,34 +117,38 @@ def purge_state(paths: Paths, name: str) -> dict[str, Any]:
 
 
 def _release_statement(
-    paths: Paths, params: Params, registration: dict[str, Any], issuer: dict[str, str]
+    paths: Paths, params: Params, registration: Registration, issuer: dict[str, str]
 ) -> dict[str, Any]:
-    name = registration["release"]
+    name = registration.release
     where, description = paths.release(name), None if name == BASE else load_release(paths, name)
-    metrics = read_json(where.metrics)
+    metrics = read_metrics(where.metrics)
+    content = content_of(metrics)
     subject = [_resource(paths, path) for path in digests.certified_files(paths, name)]
-    subject.append(_named(paths, where.registration, sha256_bytes(json_bytes(registration))))
-    sources = digests.source_files(paths, name, registration["parent"])
+    subject.append(_named(paths, where.registration, sha256_bytes(json_bytes(content_of(registration)))))
+    sources = digests.source_files(paths, name, registration.parent)
+    requests: list[dict[str, Any]] = []
+    if description and isinstance(metrics, ReleaseMetrics):
+        requests = _requests(paths, params, description, metrics)
     return _statement(
         subject,
         ABOUT_RELEASE,
         {
             "release": name,
-            "parent": registration["parent"],
-            "release_digest": registration["release_digest"],
+            "parent": registration.parent,
+            "release_digest": registration.release_digest,
             "issuer": issuer,
-            "verdict": registration["verdict"],
-            "requests": _requests(paths, params, description, metrics) if description else [],
+            "verdict": registration.verdict,
+            "requests": requests,
             "samples": _samples(paths, name, description),
             "model": {
-                "before": registration["parent_model_digest"],
-                "after": registration["model_digest"],
-                "retrained": registration["gold_model_digest"],
+                "before": registration.parent_model_digest,
+                "after": registration.model_digest,
+                "retrained": registration.gold_model_digest,
             },
-            "data": {"before": _data_before(paths, registration["parent"]), "after": _data(registration)},
+            "data": {"before": _data_before(paths, registration.parent), "after": _data(registration)},
             "method": _method(paths, params, description),
-            "code": _commit(paths, params, name, registration["release_digest"]),
-            "figures": {key: metrics[key] for key in FIGURES if key in metrics},
+            "code": _commit(paths, params, name, registration.release_digest),
+            "figures": {key: content[key] for key in FIGURES if key in content},
             "made_from": [_resource(paths, path) for path in sources],
             "purge": purge_state(paths, name),
             "limits": _limits(issuer["mode"], metrics),
@@ -166,7 +175,8 @@ def _request_statement(
 def _statement(subject: list[dict[str, Any]], kind: str, predicate: dict[str, Any]) -> dict[str, Any]:
     """As a reader will have it: the page shows keys in the order in which they are signed."""
     whole = {"_type": STATEMENT, "subject": subject, "predicateType": kind, "predicate": predicate}
-    return json.loads(canonical_json(whole))
+    model = ReleaseStatement if kind == ABOUT_RELEASE else RequestStatement
+    return json.loads(canonical_json(content_of(model.model_validate(whole))))
 
 
 def _resource(paths: Paths, path: Path) -> dict[str, Any]:
@@ -177,8 +187,9 @@ def _named(paths: Paths, path: Path, sha256: str) -> dict[str, Any]:
     return {"name": relative(paths, path), "digest": {"sha256": sha256}}
 
 
-def _requests(paths: Paths, params: Params, description: Release, metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    records = {record.request.request_id: record for record in Ledger.open(params.ledger, paths.root).list()}
+def _requests(paths: Paths, params: Params, description: Release, metrics: ReleaseMetrics) -> list[dict[str, Any]]:
+    records = {record.request.request_id: record for record in Ledger.open(params.ledger, paths.root).records()}
+    figures = content_of(metrics)["per_request"]
     caught = Counter(_forget_column(paths, description.release, "request_id", own=True))
     return [
         {
@@ -189,7 +200,7 @@ def _requests(paths: Paths, params: Params, description: Release, metrics: dict[
             "due": str(request.due),
             "selectors": [_selector(selector) for selector in request.selectors],
             "samples": caught[request.request_id],
-            "figures": metrics["per_request"].get(request.request_id),
+            "figures": figures.get(request.request_id),
             "events": certified_events(records.get(request.request_id), description.release),
         }
         for request in description.requests
@@ -210,17 +221,17 @@ def _samples(paths: Paths, name: str, description: Release | None) -> dict[str, 
 
 def _forget_column(paths: Paths, name: str, column: str, own: bool = False) -> list[str]:
     table = pq.read_table(paths.release(name).forget, columns=[column, "release"], partitioning=None)
-    rows = zip(table[column].to_pylist(), table["release"].to_pylist(), strict=True)
+    rows = zip(strings(table[column]), strings(table["release"]), strict=True)
     return [value for value, release in rows if release == name or not own]
 
 
-def _data_before(paths: Paths, parent: str | None) -> dict[str, str] | None:
-    registration = digests.registration_of(paths, parent) if parent else None
+def _data_before(paths: Paths, parent: str | None) -> dict[str, str | None] | None:
+    registration = registration_of(paths, parent) if parent else None
     return _data(registration) if registration else None
 
 
-def _data(registration: dict[str, Any]) -> dict[str, str]:
-    return {key: registration[key] for key in ("data_version", "catalog_digest")}
+def _data(registration: Registration) -> dict[str, str | None]:
+    return {"data_version": registration.data_version, "catalog_digest": registration.catalog_digest}
 
 
 def _method(paths: Paths, params: Params, description: Release | None) -> dict[str, Any]:
@@ -241,6 +252,6 @@ def _commit(paths: Paths, params: Params, name: str, release_digest: str) -> str
     return earlier["code"] if earlier["release_digest"] == release_digest else git_commit(paths.root)
 
 
-def _limits(mode: str, metrics: dict[str, Any]) -> list[str]:
-    estimated = metrics.get("gate", {}).get("reference") == "estimate"
+def _limits(mode: str, metrics: Metrics) -> list[str]:
+    estimated = isinstance(metrics, ReleaseMetrics) and metrics.gate.reference == "estimate"
     return [*LIMITS, *([ESTIMATE_LIMIT] if estimated else []), *([DEMO_LIMIT] if mode == "demo" else [])]

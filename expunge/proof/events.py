@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from expunge.lineage.checks import ABSENT, Check, compare, problem
+from expunge.lineage.account import Comparison
+from expunge.lineage.checks import ABSENT, compare, problem
 from expunge.project.errors import ExpungeError
 from expunge.requests.ledger import Ledger
 from expunge.requests.settings import LedgerParams
@@ -29,7 +30,7 @@ def certified_events(record: Record | None, release: str) -> list[dict[str, Any]
     return [event.model_dump(include={"seq", "kind", "at", "hash"}) for event in record.events if event.seq <= last]
 
 
-def ledger_checks(params: LedgerParams, root: Path, predicate: Mapping[str, Any]) -> list[Check]:
+def ledger_checks(params: LedgerParams, root: Path, predicate: Mapping[str, Any]) -> list[Comparison]:
     """Whether the ledger's chain is unbroken and holds the events that a certificate repeats.
 
     A ledger that is not on this machine is reported as missing, and not created.
@@ -43,7 +44,7 @@ def ledger_checks(params: LedgerParams, root: Path, predicate: Mapping[str, Any]
     try:
         ledger = Ledger.open(params, root)
         ledger.verify_chain()
-        records = {record.request.request_id: record for record in ledger.list()}
+        records = {record.request.request_id: record for record in ledger.records()}
     except ExpungeError as error:
         return [problem("chain of the ledger", where, str(error))]
     checks = [compare("chain of the ledger", where, "unbroken", "unbroken")]
@@ -52,7 +53,7 @@ def ledger_checks(params: LedgerParams, root: Path, predicate: Mapping[str, Any]
     return checks
 
 
-def _event_checks(request: Mapping[str, Any], record: Record | None, model: str, where: str) -> list[Check]:
+def _event_checks(request: Mapping[str, Any], record: Record | None, model: str, where: str) -> list[Comparison]:
     events = record.events if record else ()
     hashes = {event.seq: event.hash for event in events}
     checks = [

@@ -46,9 +46,8 @@ def promote(paths: Paths, params: Params, name: str, by: str) -> str:
 
 def obstacles(project: Project, name: str, version: ModelVersion) -> list[str]:
     """Why this version of release `name` may carry no alias, one clause each; empty if it may."""
-    registration = project.registration(name) or {}
     reasons = []
-    if registration.get("verdict") != "passed" or version.tags.get("verdict") != "passed":
+    if not project.has_passed(name) or version.tags.get("verdict") != "passed":
         verdict = version.tags.get("verdict", "unknown")
         reasons.append("it failed its gate" if verdict == "failed" else f"no gate passed it (verdict: {verdict})")
     if REVOKED in version.tags:
@@ -66,11 +65,11 @@ def _unproven(project: Project, name: str) -> list[str]:
         problems = verify(project.paths, project.params, name).problems
     except ExpungeError as error:
         return [f"it cannot be verified ({str(error).rstrip('.')})"]
-    return [f"`expunge verify {name}` fails at {problems[0]['where']}"] if problems else []
+    return [f"`expunge verify {name}` fails at {problems[0].where}"] if problems else []
 
 
 def _newer(project: Project, name: str) -> list[str]:
     """A later release that passed its gate forgets more; going back would bring that content back."""
     later = project.names[project.names.index(name) + 1 :]
-    passed = [other for other in later if (project.registration(other) or {}).get("verdict") == "passed"]
+    passed = [other for other in later if project.has_passed(other)]
     return [f"{passed[-1]} has forgotten more since"] if passed else []

@@ -14,7 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from expunge.lineage.checks import Check, compare, problem
+from expunge.lineage.account import Comparison
+from expunge.lineage.checks import compare, problem
 from expunge.lineage.digests import weights
 from expunge.lineage.dvc.locks import relative
 from expunge.project.errors import ExpungeError
@@ -25,7 +26,7 @@ from expunge.settings import Params
 GPU_AGREEMENT = 0.999
 
 
-def replay(paths: Paths, params: Params, statement: dict[str, Any]) -> list[Check]:
+def replay(paths: Paths, params: Params, statement: dict[str, Any]) -> list[Comparison]:
     """The checks of one run: the same hyper-parameters as certified, and the same model.
 
     Raises:
@@ -65,7 +66,7 @@ def _link(paths: Paths, again: Paths, name: str, parent: str) -> None:
         link.symlink_to(real.resolve(), target_is_directory=True)
 
 
-def _recipe_check(params: Params, again: Paths, predicate: dict[str, Any]) -> Check:
+def _recipe_check(params: Params, again: Paths, predicate: dict[str, Any]) -> Comparison:
     """Other settings in params.yaml than at the time explain another model."""
     used = {"parameters": read_json(again.release(predicate["release"]).unlearning)["parameters"]}
     used |= params.model_dump(mode="json", include={"seed", "compute"})
@@ -75,7 +76,7 @@ def _recipe_check(params: Params, again: Paths, predicate: dict[str, Any]) -> Ch
     return compare("settings of the replay", "params.yaml", "as certified", "as certified")
 
 
-def _agreement(paths: Paths, params: Params, again: Paths, name: str) -> Check:
+def _agreement(paths: Paths, params: Params, again: Paths, name: str) -> Comparison:
     from expunge.corpus.catalog import Catalog
     from expunge.models import clip
     from expunge.models.pairs import load_pairs

@@ -13,7 +13,8 @@ from typing import Any
 
 from expunge.corpus.catalog import MANIFEST, PURGED
 from expunge.lineage import digests
-from expunge.lineage.checks import ABSENT, Check, compare, digest_checks, problem
+from expunge.lineage.account import Comparison
+from expunge.lineage.checks import ABSENT, compare, digest_checks, problem
 from expunge.lineage.dvc.locks import relative
 from expunge.lineage.lineage import Project
 from expunge.project.errors import ExpungeError
@@ -42,12 +43,12 @@ class Verification:
     release: str
     key: str
     statement: dict[str, Any] | None
-    checks: tuple[Check, ...]
+    checks: tuple[Comparison, ...]
 
     @property
-    def problems(self) -> list[Check]:
+    def problems(self) -> list[Comparison]:
         """The checks that failed; the certificate is true if there is none."""
-        return [check for check in self.checks if check["state"] == "mismatch"]
+        return [check for check in self.checks if check.state == "mismatch"]
 
 
 def verify(paths: Paths, params: Params, name: str, key_file: Path | None = None) -> Verification:
@@ -73,7 +74,7 @@ def verify(paths: Paths, params: Params, name: str, key_file: Path | None = None
         checks += ledger_checks(params.ledger, paths.root, predicate)
         checks += _purge_checks(project, name, predicate)
         # A damaged file can break what reads it, and is named already.
-        if all(check["state"] != "mismatch" for check in files):
+        if all(check.state != "mismatch" for check in files):
             checks += _recorded_elsewhere(project, name)
     return Verification(name, key.keyid, statement, tuple(checks))
 
@@ -89,7 +90,7 @@ def record_verified(paths: Paths, params: Params, name: str, by: str) -> list[st
     ledger = Ledger.open(params.ledger, paths.root)
     ids = [
         record.request.request_id
-        for record in ledger.list()
+        for record in ledger.records()
         if record.state in ("purged", "verified")
         and any(event.kind == "purged" and event.payload["release"] == name for event in record.events)
     ]
@@ -110,7 +111,7 @@ def _check_certified(paths: Paths, name: str) -> None:
         raise ExpungeError(f"{path} is missing; `dvc repro` writes it with the release.")
 
 
-def _opened(paths: Paths, path: Path, key: Any) -> tuple[dict[str, Any] | None, list[Check]]:
+def _opened(paths: Paths, path: Path, key: Any) -> tuple[dict[str, Any] | None, list[Comparison]]:
     """The statement of a certificate, and whether its signature and its page are right."""
     where, page = relative(paths, path), path.with_suffix(".md")
     try:
@@ -124,20 +125,20 @@ def _opened(paths: Paths, path: Path, key: Any) -> tuple[dict[str, Any] | None, 
     ]
 
 
-def _identity_checks(project: Project, name: str, predicate: Mapping[str, Any]) -> list[Check]:
+def _identity_checks(project: Project, name: str, predicate: Mapping[str, Any]) -> list[Comparison]:
     """A certificate of another release, put in this one's place, is as true as ever and proves nothing here."""
     where = relative(project.paths, project.paths.release(name).certificate)
     return [_same("release of the certificate", where, predicate["release"] == name)]
 
 
-def _subject_checks(project: Project, statement: Mapping[str, Any]) -> list[Check]:
+def _subject_checks(project: Project, statement: Mapping[str, Any]) -> list[Comparison]:
     return [
         compare("file against certificate", path, digest, _sha256(project, path) or ABSENT)
         for path, digest in _named(statement["subject"]).items()
     ]
 
 
-def _source_checks(project: Project, predicate: Mapping[str, Any]) -> list[Check]:
+def _source_checks(project: Project, predicate: Mapping[str, Any]) -> list[Comparison]:
     # A certificate that was issued after its purge knows the shards as they are now.
     checks, rewritten = [], _rewritten(project) if predicate["purge"] == NOT_PURGED else set()
     for path, digest in _named(predicate["made_from"]).items():
@@ -155,14 +156,14 @@ def _rewritten(project: Project) -> set[str]:
     return {relative(paths, paths.catalog / name) for name in (MANIFEST, *purged["shards"])} if purged else set()
 
 
-def _strangers(project: Project, name: str, statement: Mapping[str, Any]) -> list[Check]:
+def _strangers(project: Project, name: str, statement: Mapping[str, Any]) -> list[Comparison]:
     known = _named(statement["subject"])
     found = [relative(project.paths, path) for path in digests.certified_files(project.paths, name)]
     reason = "it is not part of the certified release"
     return [problem("file against certificate", path, reason) for path in found if path not in known]
 
 
-def _request_checks(project: Project, name: str, predicate: Mapping[str, Any], key: Any) -> list[Check]:
+def _request_checks(project: Project, name: str, predicate: Mapping[str, Any], key: Any) -> list[Comparison]:
     folder, checks, expected = project.paths.release(name).request_certificates, [], set()
     for request in predicate["requests"]:
         path = folder / f"{request['request_id']}.json"
@@ -180,7 +181,7 @@ def _request_checks(project: Project, name: str, predicate: Mapping[str, Any], k
     ]
 
 
-def _purge_checks(project: Project, name: str, predicate: Mapping[str, Any]) -> list[Check]:
+def _purge_checks(project: Project, name: str, predicate: Mapping[str, Any]) -> list[Comparison]:
     path, certified = project.paths.release(name).purge, predicate["purge"]
     where, found = relative(project.paths, path), project.sha256(path)
     if certified == NOT_PURGED and found is None:
@@ -197,7 +198,7 @@ def _purge_checks(project: Project, name: str, predicate: Mapping[str, Any]) -> 
     return checks
 
 
-def _recorded_elsewhere(project: Project, name: str) -> list[Check]:
+def _recorded_elsewhere(project: Project, name: str) -> list[Comparison]:
     """What registration, MLflow, DVC's locks and the embeddings say of each other, as `expunge trace` checks it."""
     try:
         return digest_checks(project, name)
@@ -213,7 +214,7 @@ def _sha256(project: Project, path: str) -> str | None:
     return project.sha256(project.paths.root / path)
 
 
-def _same(what: str, where: str, holds: bool) -> Check:
+def _same(what: str, where: str, holds: bool) -> Comparison:
     return compare(what, where, SAME, SAME if holds else OTHER)
 
 

@@ -23,7 +23,7 @@ from expunge.purge import places
 from expunge.purge.journal import Journal
 from expunge.purge.plan import shown
 from expunge.purge.rows import retained_digest
-from expunge.purge.scan import Finding, scan
+from expunge.purge.scan import Remnant, scan
 from expunge.purge.traces import coverage
 from expunge.settings import Params
 
@@ -106,10 +106,10 @@ def read(paths: Paths, release: str) -> dict[str, Any]:
     return read_json(path)
 
 
-def _still_there(paths: Paths, journal: Journal, stores: Collection[ObjectStore]) -> list[Finding]:
+def _still_there(paths: Paths, journal: Journal, stores: Collection[ObjectStore]) -> list[Remnant]:
     """What should be gone by its name, whatever it holds."""
     folders = [folder for name in journal.gone for folder in rebase.folders_of(paths, name)]
     used, known = objects.used_objects(paths), journal.known_objects()
     surplus: list[Path] = [path for store in stores for path in store.surplus(used, known)]
     left = [path for path in (*folders, *surplus) if path.exists()]
-    return [Finding(shown(paths, path), "not removed", 0) for path in left]
+    return [Remnant(shown(paths, path), "not removed", 0) for path in left]

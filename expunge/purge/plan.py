@@ -14,9 +14,10 @@ from expunge.lineage.dvc.locks import read_locks, relative
 from expunge.lineage.mlflow import retire
 from expunge.lineage.trace import trace
 from expunge.project.errors import ExpungeError
-from expunge.project.files import digest_of, read_json, sha256_file
+from expunge.project.files import digest_of, sha256_file
 from expunge.project.paths import BASE, Paths
 from expunge.releases.chain import chain, is_purged
+from expunge.releases.registration import registered
 from expunge.selection.sets import read_forget
 from expunge.settings import Params
 
@@ -39,7 +40,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PurgePlan:
     """A purge that could begin.
 
     Attributes:
@@ -55,7 +56,7 @@ class Plan:
     items: list[Item]
 
 
-def plan(paths: Paths, params: Params, release: str) -> Plan:
+def plan(paths: Paths, params: Params, release: str) -> PurgePlan:
     """Look at every surface; nothing is changed.
 
     Raises:
@@ -71,7 +72,7 @@ def plan(paths: Paths, params: Params, release: str) -> Plan:
     if not gone:
         raise ExpungeError(f"{release} was purged already; {paths.release(release).purge} is the proof.")
     _check_kept(paths, params, release, kept)
-    digests = {name: read_json(paths.release(name).registration)["release_digest"] for name in kept}
+    digests = {name: registered(paths, name).release_digest for name in kept}
     records = retire.survey(paths, params.mlflow, digests)
     if "champion" in records.aliases:
         raise ExpungeError(
@@ -86,7 +87,7 @@ def plan(paths: Paths, params: Params, release: str) -> Plan:
         *(_item(paths, "MLflow", path, "weights and reports of older models") for path in records.folders),
         *_store_items(paths, kept, forgotten),
     ]
-    return Plan(release, gone, kept, forgotten, items)
+    return PurgePlan(release, gone, kept, forgotten, items)
 
 
 def _check_kept(paths: Paths, params: Params, release: str, kept: Sequence[str]) -> None:
@@ -94,7 +95,7 @@ def _check_kept(paths: Paths, params: Params, release: str, kept: Sequence[str])
     for name in kept:
         if not paths.release(name).registration.is_file():
             raise ExpungeError(f"Release {name} is not finished; run `dvc repro` first.")
-        if read_json(paths.release(name).registration)["verdict"] != "passed" and name == release:
+        if registered(paths, name).verdict != "passed" and name == release:
             raise ExpungeError(f"Release {release} failed its gate; purge only what a sound release can replace.")
         locks = read_locks(paths)
         for path in rebase.outputs_of(paths, name):
@@ -119,7 +120,7 @@ def forgotten_rows(paths: Paths, forgotten: frozenset[str]) -> dict[Path, int]:
 
     catalog, ids = Catalog(paths.catalog), pa.array(sorted(forgotten), pa.string())
     return {
-        shard.path: pc.sum(pc.is_in(catalog.read_shard(shard, ["sample_id"])["sample_id"], ids)).as_py() or 0
+        shard.path: (rows := catalog.read_shard(shard, ["sample_id"])).filter(pc.is_in(rows["sample_id"], ids)).num_rows
         for shard in catalog.shards
     }
 

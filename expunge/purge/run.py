@@ -15,7 +15,6 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from expunge.corpus.catalog import Catalog
-from expunge.lineage.digests import registration_of
 from expunge.lineage.dvc import objects, rebase
 from expunge.lineage.dvc.locks import data_version, relative
 from expunge.lineage.mlflow import retire
@@ -26,15 +25,16 @@ from expunge.project.paths import Paths
 from expunge.project.prefect_home import prefect_home
 from expunge.purge import evidence as proof
 from expunge.purge.journal import Journal
-from expunge.purge.plan import Plan, leftovers
+from expunge.purge.plan import PurgePlan, leftovers
 from expunge.purge.rows import remove_rows, retained_digest
 from expunge.purge.scan import Searcher
 from expunge.purge.traces import gather
 from expunge.releases.chain import load_release
+from expunge.releases.registration import registered
 from expunge.selection.sets import read_forget
 from expunge.settings import Params
 
-Report = Callable[[str], None]
+Announce = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class Purge:
     @property
     def kept_digests(self) -> dict[str, str]:
         """Release → release digest of what stays."""
-        return {name: registration_of(self.paths, name)["release_digest"] for name in self.journal.kept}
+        return {name: registered(self.paths, name).release_digest for name in self.journal.kept}
 
 
-def begin(paths: Paths, planned: Plan) -> Journal:
+def begin(paths: Paths, planned: PurgePlan) -> Journal:
     """Write down what the purge will need and could not learn any more, and thereby begin it."""
     catalog = Catalog(paths.catalog)
     stores, _ = objects.stores(paths)
@@ -73,7 +73,7 @@ def begin(paths: Paths, planned: Plan) -> Journal:
     )
 
 
-def finish(paths: Paths, params: Params, journal: Journal, report: Report = lambda step: None) -> dict[str, Any]:
+def finish(paths: Paths, params: Params, journal: Journal, report: Announce = lambda step: None) -> dict[str, Any]:
     """Do the steps that are not done yet and return the proof.
 
     Raises:
@@ -166,7 +166,7 @@ def _ledger(purge: Purge) -> None:
 
     paths, journal = purge.paths, purge.journal
     ledger = Ledger.open(purge.params.ledger, paths.root)
-    released = {record.request.request_id for record in ledger.list() if record.state in ("released", "purged")}
+    released = {record.request.request_id for record in ledger.records() if record.state in ("released", "purged")}
     served = [name for name in (*journal.gone, journal.release) if paths.release(name).description.is_file()]
     ids = [request.request_id for name in served for request in load_release(paths, name).requests]
     digest = sha256_file(paths.release(journal.release).purge)

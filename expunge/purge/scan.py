@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,13 +28,14 @@ IN_MEMORY = 64 << 20
 """Compressed content of up to this size is opened in turn; larger content is searched as it streams by."""
 DEPTH = 4
 PARQUET, ZIP = b"PAR1", b"PK\x03\x04"
-COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
+Codec = Literal["gzip", "zstd", "bz2"]
+COMPRESSED: dict[bytes, Codec] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
 SEPARATORS = frozenset(b"\"'`<>,;|\t\n\r\0")
 """A trace that counts as a whole value only stands between two of these, or at an end of the file."""
 
 
 @dataclass(frozen=True)
-class Finding:
+class Remnant:
     """A kind of forgotten content in a file; `samples` says of how many."""
 
     path: str
@@ -53,7 +54,7 @@ class Scan:
     files: int = 0
     bytes: int = 0
     seconds: float = 0.0
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Remnant] = field(default_factory=list)
     unread: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -87,7 +88,7 @@ def scan(
         for kind in sorted({kind for kind, _ in hits}):
             if not may_hold(path, kind):
                 owners = {owner for found, owner in hits if found == kind}
-                result.findings.append(Finding(shown(path), kind, len(owners)))
+                result.findings.append(Remnant(shown(path), kind, len(owners)))
     result.seconds = round(time.monotonic() - started, 2)
     return result
 
@@ -125,7 +126,7 @@ class Searcher:
         self._overlap = max(map(len, self._data), default=0) + 1
         self._values = {trace.data.decode(): trace for trace in traces if trace.kind in ("caption", "sample id")}
 
-    def search(self, stream: BinaryIO) -> set[tuple[str, int]]:
+    def search(self, stream: io.BufferedIOBase) -> set[tuple[str, int]]:
         """What a seekable stream betrays: kinds, and of which samples.
 
         Raises:
@@ -133,7 +134,7 @@ class Searcher:
         """
         return self._any(stream, DEPTH) if self._automaton else set()
 
-    def _any(self, stream: BinaryIO, depth: int) -> set[tuple[str, int]]:
+    def _any(self, stream: io.BufferedIOBase, depth: int) -> set[tuple[str, int]]:
         hits = self._raw(stream)
         stream.seek(0)
         head = stream.read(4)
@@ -168,8 +169,10 @@ class Searcher:
             before, piece = (before + piece)[-self._overlap :], following
         return hits
 
-    def _bytes(self, data: bytes, at_start: bool, at_end: bool) -> set[tuple[str, int]]:
-        hits = set()
+    def _bytes(self, data: bytes | memoryview, at_start: bool, at_end: bool) -> set[tuple[str, int]]:
+        hits: set[tuple[str, int]] = set()
+        if self._automaton is None:
+            return hits
         for number, start, end in self._automaton.find_matches_as_indexes(data, overlapping=True):
             for trace in self._traces[self._data[number]]:
                 opened = data[start - 1] in SEPARATORS if start else at_start
@@ -178,7 +181,7 @@ class Searcher:
                     hits.add((trace.kind, trace.owner))
         return hits
 
-    def _parquet(self, stream: BinaryIO) -> set[tuple[str, int]]:
+    def _parquet(self, stream: io.BufferedIOBase) -> set[tuple[str, int]]:
         hits: set[tuple[str, int]] = set()
         # Closing the reader must not close the file, which its owner closes.
         for batch in pq.ParquetFile(pa.PythonFile(stream, mode="r")).iter_batches(batch_size=1024):

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from ahocorasick_rs import BytesAhoCorasick
 
 from expunge.corpus.catalog import Catalog
+from expunge.project.columns import strings
 from expunge.project.files import write_bytes
 
 ENCODED, PIXELS = 36, 96
@@ -88,7 +89,7 @@ def coverage(traces: Iterable[Trace]) -> dict[str, int]:
     return dict(sorted(Counter(kind for kind, _ in {(trace.kind, trace.owner) for trace in traces}).items()))
 
 
-def _chosen(table: pa.Table, forgotten: Set[str]) -> pa.ChunkedArray:
+def _chosen(table: pa.Table, forgotten: Set[str]) -> pa.BooleanArray | pa.ChunkedArray:
     return pc.is_in(table["sample_id"], value_set=pa.array(sorted(forgotten), pa.string()))
 
 
@@ -158,7 +159,7 @@ def _at_most(traces: Iterable[Trace], count: int) -> list[Trace]:
 def _of_vectors(path: Path, forgotten: Set[str], number: dict[str, int]) -> Iterator[Trace]:
     table = pq.read_table(path)
     table = table.filter(_chosen(table, forgotten))
-    owners = [number[sample_id] for sample_id in table["sample_id"].to_pylist()]
+    owners = [number[sample_id] for sample_id in strings(table["sample_id"])]
     for name in table.column_names[1:]:
         for owner, values in zip(owners, table[name].to_pylist(), strict=True):
             vector = np.array(values, np.float16)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 
 from expunge.project.errors import ExpungeError
-from expunge.project.files import read_json
 from expunge.project.paths import BASE, Paths
 from expunge.project.schema import validated
+from expunge.releases.registration import registered
 from expunge.releases.release import Live, Release
 
 
@@ -96,4 +96,4 @@ def is_finished(paths: Paths, name: str) -> bool:
 
 
 def has_passed(paths: Paths, name: str) -> bool:
-    return read_json(paths.release(name).registration)["verdict"] == "passed"
+    return registered(paths, name).verdict == "passed"

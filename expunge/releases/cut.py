@@ -30,7 +30,7 @@ from expunge.requests.request import DeletionRequest
 
 
 @dataclass(frozen=True)
-class Plan:
+class ReleasePlan:
     """What the next run of the release flow has to do.
 
     Attributes:
@@ -45,7 +45,7 @@ class Plan:
     again: tuple[str, ...] = ()
 
 
-def plan(paths: Paths, ledger: Ledger) -> Plan:
+def plan(paths: Paths, ledger: Ledger) -> ReleasePlan:
     """Look at the chain and the ledger; nothing is changed.
 
     Raises:
@@ -58,15 +58,15 @@ def plan(paths: Paths, ledger: Ledger) -> Plan:
     waiting = tuple(sorted([*left_behind, *fresh], key=lambda request: int(request.request_id.removeprefix("req-"))))
     again = tuple(request.request_id for request in left_behind)
     if live == BASE:
-        return Plan(None, waiting, again)
+        return ReleasePlan(None, waiting, again)
     if not is_finished(paths, live):
-        return Plan(live, waiting, again)
+        return ReleasePlan(live, waiting, again)
     if waiting and not has_passed(paths, live):
         raise ExpungeError(
             f"Release {live} failed its gate, and no release may be built on it. Try another method: edit "
             f"{paths.release(live).description} and run `dvc repro`."
         )
-    return Plan(None, waiting, again)
+    return ReleasePlan(None, waiting, again)
 
 
 def drop_withdrawn(paths: Paths, ledger: Ledger) -> str | None:
@@ -83,7 +83,7 @@ def drop_withdrawn(paths: Paths, ledger: Ledger) -> str | None:
         return None
     description = load_release(paths, live)
     # By digest: in a clone's ledger another request may have the same id.
-    withdrawn = {record.request.digest for record in ledger.list("withdrawn")}
+    withdrawn = {record.request.digest for record in ledger.records("withdrawn")}
     if withdrawn.isdisjoint(request.digest for request in description.requests):
         return None
     write_bytes(paths.live, yaml.safe_dump({"live": description.parent}).encode())

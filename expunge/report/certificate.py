@@ -10,6 +10,7 @@ from typing import Any
 
 import jinja2
 
+from expunge.evaluation.metrics import GateResult
 from expunge.report import words
 
 MODELS = ("original", "unlearned", "retrained")
@@ -30,12 +31,14 @@ def render(statement: Mapping[str, Any]) -> str:
     predicate = {"made_from": [], "requests": [], "samples": None, **statement["predicate"]}
     single = predicate.pop("request", None)
     content = predicate | {"requests": [single]} if single else predicate
+    judged = predicate["figures"].get("gate")
+    gate = GateResult.model_validate(judged) if judged else None
     return environment.get_template("certificate.md.j2").render(
         **content,
         single=single is not None,
         subject=statement["subject"],
-        headline=words.headline(predicate["figures"]),
-        explanation=words.explanation(predicate["figures"]),
+        headline=words.headline(gate),
+        explanation=words.explanation(gate, predicate["figures"].get("diagnosis")),
         measured=_measured(predicate["figures"]),
         words=words,
     )

@@ -22,8 +22,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 
+from expunge.evaluation.metrics import BaseFigures, BaseMetrics, ComparedModels, Metrics
 from expunge.models.curves import read_curve
-from expunge.project.paths import BASE, Paths
+from expunge.project.paths import Paths
 from expunge.report.words import MODELS, SETS
 
 GROUPS = ("forget", "neighbours", "retain", "test")
@@ -71,23 +72,22 @@ class Figure:
 Draw = Callable[[Canvas, Theme], None]
 
 
-def figures_of(paths: Paths, release: str, metrics: Mapping[str, Any]) -> list[Figure]:
+def figures_of(paths: Paths, release: str, metrics: Metrics) -> list[Figure]:
     """All figures that the files of `release` allow; a missing curve leaves its figure out."""
     where = paths.release(release)
-    if release == BASE:
-        return [base_bars(metrics["model"]), *curves({"training": where.training_curve})]
+    if isinstance(metrics, BaseMetrics):
+        return [base_bars(metrics.model), *curves({"training": where.training_curve})]
     return [
-        model_bars(metrics["models"]),
-        similarity_histograms(where.similarities, metrics.get("expected_similarity")),
+        model_bars(metrics.models),
+        similarity_histograms(where.similarities, metrics.expected_similarity),
         embedding_map(where.embedding_map),
         *curves({"unlearning": where.unlearning_curve, "retraining": where.gold_curve}),
     ]
 
 
-def model_bars(models: Mapping[str, Any]) -> Figure:
+def model_bars(models: ComparedModels) -> Figure:
     """Recall and pair similarity of each set, one bar per model."""
-    shown = {name: models[name] for name in MODELS if models.get(name)}
-    groups = [group for group in GROUPS if all(group in block for block in shown.values())]
+    shown = models.there
 
     def draw(canvas: Canvas, theme: Theme) -> None:
         panels = canvas.subplots(1, 2)
@@ -95,16 +95,14 @@ def model_bars(models: Mapping[str, Any]) -> Figure:
             (panels[0], "image_to_text_r1", "Picture finds its caption first (R@1)"),
             (panels[1], "pair_similarity", "Similarity of picture and caption (cosine)"),
         ):
-            values = {name: [block[group][metric] for group in groups] for name, block in shown.items()}
-            _grouped_bars(axes, theme, [SETS[group] for group in groups], values)
+            values = {
+                name: [getattr(figures.groups[group], metric) for group in GROUPS] for name, figures in shown.items()
+            }
+            _grouped_bars(axes, theme, [SETS[group] for group in GROUPS], values)
             axes.set_title(title)
         _legend_above(canvas, panels[0], len(shown))
 
-    recalls = ", ".join(
-        f"{MODELS[name]} {block['forget']['image_to_text_r1']:.0%}"
-        for name, block in shown.items()
-        if "forget" in block
-    )
+    recalls = ", ".join(f"{MODELS[name]} {figures.forget.image_to_text_r1:.0%}" for name, figures in shown.items())
     aim = (
         "be as low as orange, in all others as high"
         if "retrained" in shown
@@ -120,16 +118,16 @@ def model_bars(models: Mapping[str, Any]) -> Figure:
     )
 
 
-def base_bars(model: Mapping[str, Any]) -> Figure:
+def base_bars(model: BaseFigures) -> Figure:
     """Recall and zero-shot accuracy of the base model on each of its sets."""
-    groups = sets_in_order(model)
+    groups = model.groups
     measures = {"image_to_text_r1": "picture finds its caption first", "zero_shot_top1": "class named right"}
 
     def draw(canvas: Canvas, theme: Theme) -> None:
         axes = canvas.subplots()
-        values = {label: [block.get(key, 0) for block in groups.values()] for key, label in measures.items()}
+        values = {label: [getattr(figures, key) for figures in groups.values()] for key, label in measures.items()}
         colours = dict(zip(values, (theme.unlearned, theme.retrained), strict=True))
-        _grouped_bars(axes, theme, [SETS.get(name, name) for name in groups], values, colours)
+        _grouped_bars(axes, theme, [SETS[name] for name in groups], values, colours)
         _legend_above(canvas, axes, len(values))
 
     return _render(
@@ -140,12 +138,6 @@ def base_bars(model: Mapping[str, Any]) -> Figure:
         draw,
         (9.2, 3.3),
     )
-
-
-def sets_in_order(model: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The sets of a block `M`: those that have a name in the order of their names, then the others."""
-    names = [*(name for name in SETS if name in model), *(name for name in sorted(model) if name not in SETS)]
-    return {name: model[name] for name in names if isinstance(model[name], Mapping)}
 
 
 def similarity_histograms(path: Path, expected: float | None = None) -> Figure:
@@ -162,7 +154,7 @@ def similarity_histograms(path: Path, expected: float | None = None) -> Figure:
                 values = similarity[(model == shown) & (group == name)]
                 weights = np.full(len(values), 1 / max(1, len(values)))
                 colour = getattr(theme, shown)
-                style = {"bins": edges, "weights": weights, "color": colour}
+                style: dict[Any, Any] = {"bins": edges, "weights": weights, "color": colour}
                 axes.hist(values, **style, histtype="stepfilled", alpha=0.22)
                 axes.hist(values, **style, histtype="step", linewidth=1.6, label=MODELS[shown])
             axes.set_title(f"{title} pairs")
@@ -297,7 +289,7 @@ def _render(name: str, title: str, caption: str, alt: str, draw: Draw, size: tup
 
 
 def _svg(draw: Draw, size: tuple[float, float], theme: Theme) -> bytes:
-    style = {
+    style: dict[Any, Any] = {
         "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same
         "font.size": 8.5,
         "text.color": theme.text,

@@ -15,11 +15,22 @@ from typing import Any
 
 import jinja2
 
+from expunge.evaluation.metrics import (
+    BaseCost,
+    BaseMetrics,
+    GroupName,
+    Metrics,
+    ModelFigures,
+    ReleaseCost,
+    ReleaseMetrics,
+    SetFigures,
+    Threshold,
+)
 from expunge.report import words
-from expunge.report.figures import Figure, sets_in_order
+from expunge.report.figures import Figure
 
 COLUMNS = ("original", "unlearned", "retrained")
-KEPT = ("neighbours", "retain", "test")
+KEPT: tuple[GroupName, ...] = ("neighbours", "retain", "test")
 BRIEF = ("image_to_text_r1", "text_to_image_r1", "zero_shot_top1", "pair_similarity")
 """The metrics of the tables that every reader should read; the others are in the full table."""
 NONE = "–"
@@ -63,7 +74,7 @@ class Facts:
     """
 
     release: str
-    metrics: Mapping[str, Any]
+    metrics: Metrics
     method: str | None
     requests: Sequence[RequestLine]
     inherited: int
@@ -85,26 +96,29 @@ def render(facts: Facts) -> str:
         lstrip_blocks=True,
     )
     environment.filters["base64"] = lambda content: base64.b64encode(content).decode()
-    is_release = "models" in facts.metrics
-    template = environment.get_template("release.html.j2" if is_release else "base.html.j2")
-    content = _release_content(facts.metrics) if is_release else _base_content(facts.metrics)
+    if isinstance(facts.metrics, ReleaseMetrics):
+        template, content = environment.get_template("release.html.j2"), _release_content(facts.metrics)
+        gate, diagnosis = facts.metrics.gate, facts.metrics.diagnosis
+    else:
+        template, content = environment.get_template("base.html.j2"), _base_content(facts.metrics)
+        gate, diagnosis = None, None
     return template.render(
         facts=facts,
         words=words,
         style=(files("expunge.report") / "page.css").read_text(encoding="utf-8"),
-        headline=words.headline(facts.metrics),
-        explanation=words.explanation(facts.metrics),
+        headline=words.headline(gate),
+        explanation=words.explanation(gate, diagnosis),
         **content,
     )
 
 
-def _release_content(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    gold = metrics["models"].get("retrained") is not None
+def _release_content(metrics: ReleaseMetrics) -> dict[str, Any]:
+    gold = metrics.models.retrained is not None
     return {
-        "passed": metrics["gate"]["passed"],
+        "passed": metrics.gate.passed,
         "gold": gold,
         "columns": [name for name in COLUMNS if gold or name != "retrained"],
-        "checks": [_check(check) for check in metrics["gate"]["checks"]],
+        "checks": [_check(check) for check in metrics.gate.checks],
         "tiles": _tiles(metrics),
         "forgotten": _rows(metrics, "forget", BRIEF) + _attack_rows(metrics),
         "kept": [(words.SETS[group], _count(metrics, group), _rows(metrics, group, BRIEF)) for group in KEPT],
@@ -113,81 +127,79 @@ def _release_content(metrics: Mapping[str, Any]) -> dict[str, Any]:
             for group in ("forget", *KEPT)
         ],
         "per_request": _request_rows(metrics),
-        "costs": _costs(metrics["cost"]),
-        "expected": _value("pair_similarity", metrics.get("expected_similarity")),
-        "forgotten_count": metrics["models"]["unlearned"]["forget"]["count"],
+        "costs": _costs(metrics.cost),
+        "expected": _value("pair_similarity", metrics.expected_similarity),
+        "forgotten_count": metrics.models.unlearned.forget.count,
     }
 
 
-def _base_content(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    groups = sets_in_order(metrics["model"])
-    shown = [key for key in BRIEF if any(key in block for block in groups.values())]
+def _base_content(metrics: BaseMetrics) -> dict[str, Any]:
     return {
-        "labels": [words.METRICS[key] for key in shown],
+        "labels": [words.METRICS[key] for key in BRIEF],
         "sets": [
-            (words.SETS.get(name, name), block.get("count"), [_value(key, block.get(key)) for key in shown])
-            for name, block in groups.items()
+            (words.SETS[name], figures.count, [_value(key, getattr(figures, key)) for key in BRIEF])
+            for name, figures in metrics.model.groups.items()
         ],
-        "costs": _costs(metrics["cost"]),
+        "costs": _costs(metrics.cost),
     }
 
 
-def _check(check: Mapping[str, Any]) -> dict[str, Any]:
+def _check(check: Threshold) -> dict[str, Any]:
     return {
-        "title": words.title_of_check(check["name"]),
-        "name": check["name"],
-        "passed": check["passed"],
-        "value": f"{check['value']:.3f}",
-        "limit": f"{check['limit']:.3f}",
+        "title": words.title_of_check(check.name),
+        "name": check.name,
+        "passed": check.passed,
+        "value": f"{check.value:.3f}",
+        "limit": f"{check.limit:.3f}",
         # How much of the limit is used, for the bar beside the figures: 0 to 100 percent.
-        "used": round(min(1.0, check["value"] / check["limit"] if check["limit"] else float(check["value"] > 0)) * 100),
-        "meaning": check["meaning"],
+        "used": round(min(1.0, check.value / check.limit if check.limit else float(check.value > 0)) * 100),
+        "meaning": check.meaning,
     }
 
 
-def _tiles(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
+def _tiles(metrics: ReleaseMetrics) -> list[dict[str, str]]:
     """The four figures that a hurried reader needs."""
-    models = metrics["models"]
+    models = metrics.models
 
-    def change(group: str, metric: str = "image_to_text_r1") -> dict[str, str]:
-        before, after = (_value(metric, models[name][group][metric]) for name in ("original", "unlearned"))
-        retrained = models.get("retrained")
-        note = f"{_value(metric, retrained[group][metric])} when retrained" if retrained else ""
-        return {"before": before, "after": after, "note": note}
+    def change(group: GroupName) -> dict[str, str]:
+        before, after = (models.original.groups[group], models.unlearned.groups[group])
+        note = f"{_recall(models.retrained.groups[group])} when retrained" if models.retrained else ""
+        return {"before": _recall(before), "after": _recall(after), "note": note}
 
-    tiles = [
+    speed_up = _speed_up(metrics.cost)
+    return [
         {"label": "Forgotten pictures that find their caption", **change("forget")},
         {"label": "Look-alikes that find theirs", **change("neighbours")},
         {"label": "Other pictures that find theirs", **change("retain")},
-    ]
-    cost = metrics["cost"]
-    speed_up = _speed_up(cost)
-    tiles.append(
         {
             "label": "Time to forget",
             "before": "",
-            "after": _seconds(cost.get("unlearn_seconds")),
+            "after": _seconds(metrics.cost.unlearn_seconds),
             "note": f"{speed_up} faster than retraining" if speed_up else "retraining was not measured",
-        }
-    )
-    return tiles
-
-
-def _rows(metrics: Mapping[str, Any], group: str, keys: Sequence[str]) -> list[dict[str, Any]]:
-    models = {name: (metrics["models"].get(name) or {}).get(group, {}) for name in COLUMNS}
-    return [_row(words.METRICS[key], key, {name: block.get(key) for name, block in models.items()}) for key in keys]
-
-
-def _attack_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    models = {name: metrics["models"].get(name) or {} for name in COLUMNS}
-    return [
-        _row(label, key, {name: block.get(key) for name, block in models.items()})
-        for key, label in words.ATTACKS.items()
-        if any(key in block for block in models.values())
+        },
     ]
 
 
-def _row(label: str, key: str, values: Mapping[str, float | None]) -> dict[str, Any]:
+def _recall(figures: SetFigures) -> str:
+    return _value("image_to_text_r1", figures.image_to_text_r1)
+
+
+def _rows(metrics: ReleaseMetrics, group: GroupName, keys: Sequence[str]) -> list[dict[str, Any]]:
+    models = {name: figures.groups[group] for name, figures in metrics.models.there.items()}
+    return [_row(words.METRICS[key], key, models) for key in keys]
+
+
+def _attack_rows(metrics: ReleaseMetrics) -> list[dict[str, Any]]:
+    models = metrics.models.there
+    return [
+        _row(label, key, models)
+        for key, label in words.ATTACKS.items()
+        if any(getattr(figures, key) is not None for figures in models.values())
+    ]
+
+
+def _row(label: str, key: str, models: Mapping[str, SetFigures | ModelFigures]) -> dict[str, Any]:
+    values = {name: getattr(models[name], key) if name in models else None for name in COLUMNS}
     return {
         "label": label,
         "values": {name: _value(key, value) for name, value in values.items()},
@@ -195,41 +207,42 @@ def _row(label: str, key: str, values: Mapping[str, float | None]) -> dict[str, 
     }
 
 
-def _request_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    rows = []
-    for request_id, block in sorted(metrics["per_request"].items()):
-        recall = {name: (block.get(name) or {}).get("image_to_text_r1") for name in COLUMNS}
-        similarity = {name: (block.get(name) or {}).get("pair_similarity") for name in COLUMNS}
-        rows.append(
-            {
-                "request_id": request_id,
-                "count": block["count"],
-                "recall": _row("", "image_to_text_r1", recall),
-                "similarity": _row("", "pair_similarity", similarity),
-            }
-        )
-    return rows
-
-
-def _count(metrics: Mapping[str, Any], group: str) -> int | None:
-    return metrics["models"]["unlearned"].get(group, {}).get("count")
-
-
-def _costs(cost: Mapping[str, Any]) -> list[tuple[str, str]]:
-    lines = [
-        ("Training the base model", _seconds(cost.get("train_seconds"))),
-        ("Unlearning", _seconds(cost.get("unlearn_seconds"))),
-        ("Retraining from scratch, for comparison", _seconds(cost.get("retrain_seconds"))),
-        ("Speed-up over retraining", _speed_up(cost) or NONE),
-        ("Embedding the catalog again", _seconds(cost.get("embed_seconds"))),
-        ("Peak memory", f"{cost['peak_memory_mb']:,.0f} MB" if cost.get("peak_memory_mb") else NONE),
-        ("Parameters changed", f"{cost['parameters_changed']:,}" if cost.get("parameters_changed") else NONE),
+def _request_rows(metrics: ReleaseMetrics) -> list[dict[str, Any]]:
+    return [
+        {
+            "request_id": request_id,
+            "count": figures.count,
+            "recall": _row("", "image_to_text_r1", figures.there),
+            "similarity": _row("", "pair_similarity", figures.there),
+        }
+        for request_id, figures in sorted(metrics.per_request.items())
     ]
+
+
+def _count(metrics: ReleaseMetrics, group: GroupName) -> int:
+    return metrics.models.unlearned.groups[group].count
+
+
+def _costs(cost: ReleaseCost | BaseCost) -> list[tuple[str, str]]:
+    if isinstance(cost, BaseCost):
+        lines = [("Training the base model", _seconds(cost.train_seconds))]
+    else:
+        lines = [
+            ("Unlearning", _seconds(cost.unlearn_seconds)),
+            ("Retraining from scratch, for comparison", _seconds(cost.retrain_seconds)),
+            ("Speed-up over retraining", _speed_up(cost) or NONE),
+        ]
+    lines += [
+        ("Embedding the catalog again", _seconds(cost.embed_seconds)),
+        ("Peak memory", f"{cost.peak_memory_mb:,.0f} MB" if cost.peak_memory_mb else NONE),
+    ]
+    if isinstance(cost, ReleaseCost) and cost.parameters_changed:
+        lines.append(("Parameters changed", f"{cost.parameters_changed:,}"))
     return [(label, value) for label, value in lines if value != NONE]
 
 
-def _speed_up(cost: Mapping[str, Any]) -> str | None:
-    unlearn, retrain = cost.get("unlearn_seconds"), cost.get("retrain_seconds")
+def _speed_up(cost: ReleaseCost) -> str | None:
+    unlearn, retrain = cost.unlearn_seconds, cost.retrain_seconds
     return f"{retrain / unlearn:.1f}×" if unlearn and retrain else None
 
 

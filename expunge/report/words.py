@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from expunge.evaluation.metrics import GateResult
 
 MODELS = {"original": "before", "unlearned": "this release", "retrained": "retrained without the data"}
 
@@ -68,28 +68,22 @@ def title_of_check(name: str) -> str:
     return CHECKS.get(name, name.replace("_", " ").capitalize())
 
 
-def failed_checks(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """The checks of the gate that were not met."""
-    return [check for check in metrics["gate"]["checks"] if not check["passed"]]
-
-
-def headline(metrics: dict[str, Any]) -> str:
-    """The verdict in one sentence."""
-    if "gate" not in metrics:
+def headline(gate: GateResult | None) -> str:
+    """The verdict in one sentence; `base` has none."""
+    if gate is None:
         return "The base model: no deletion request has touched it yet."
-    failed, total = len(failed_checks(metrics)), len(metrics["gate"]["checks"])
-    if metrics["gate"]["passed"]:
+    if gate.passed:
         return "This release has forgotten what it was asked to forget."
-    return f"This release must not be used: {failed} of {total} checks failed."
+    return f"This release must not be used: {len(gate.failed)} of {len(gate.checks)} checks failed."
 
 
-def explanation(metrics: dict[str, Any]) -> str:
+def explanation(gate: GateResult | None, diagnosis: str | None) -> str:
     """What the verdict means, in a few sentences."""
-    if "gate" not in metrics:
+    if gate is None or diagnosis is None:
         return "Every release starts from it; the figures below say how good it is before anything is forgotten."
-    meaning = DIAGNOSES.get(metrics["diagnosis"], f"Diagnosis: {metrics['diagnosis']}.")
-    if metrics["gate"]["reference"] == "estimate":
+    meaning = DIAGNOSES.get(diagnosis, f"Diagnosis: {diagnosis}.")
+    if gate.reference == "estimate":
         meaning += " It was compared with an estimate, as no model was retrained without the data."
-    if metrics["gate"]["passed"]:
-        return f"{meaning} It met all {len(metrics['gate']['checks'])} checks and may become a candidate."
+    if gate.passed:
+        return f"{meaning} It met all {len(gate.checks)} checks and may become a candidate."
     return meaning

@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 
@@ -134,7 +134,7 @@ def _queue(connection: sa.Connection) -> None:
     waits looks, and it gives up on a ledger that is merely much used. Here all look often and at random.
     """
     # Past SQLAlchemy, whose way to a refusal takes twenty times as long.
-    driver = connection.connection.driver_connection
+    driver = cast(sqlite3.Connection, connection.connection.driver_connection)
     driver.execute("PRAGMA busy_timeout = 0")
     commits, since = None, time.monotonic()
     while _unless_locked(driver, "BEGIN IMMEDIATE") is None:

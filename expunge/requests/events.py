@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from expunge.project.errors import ExpungeError, RequestRefused
 from expunge.project.files import digest_of
-from expunge.project.schema import Block, explain
+from expunge.project.schema import Block, Model, explain
 from expunge.requests.request import DeletionRequest, LikeSample
 
 State = Literal["received", "previewed", "approved", "rejected", "withdrawn", "released", "purged", "verified"]
@@ -43,8 +43,6 @@ FORWARD: dict[State, tuple[State, ...]] = {
     "verified": ("purged", "verified"),
 }
 """Event → the states in which it may happen."""
-
-Result = TypeVar("Result")
 
 
 class Event(Block):
@@ -188,7 +186,7 @@ def numbered(number: int) -> str:
     return f"req-{number:04d}"
 
 
-def checked_content(model: type[Result], content: Mapping[str, Any]) -> Result:
+def checked_content(model: type[Model], content: Mapping[str, Any]) -> Model:
     """`content` as a `model`.
 
     Raises:

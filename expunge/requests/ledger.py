@@ -105,7 +105,7 @@ class Ledger:
             for content in contents:
                 request = checked_content(
                     DeletionRequest,
-                    content
+                    {**content}
                     | {"request_id": numbered(number + 1), "received_at": iso_seconds(now)}
                     | {"due": content.get("due") or month_after(now.date())},
                 )
@@ -163,13 +163,13 @@ class Ledger:
         """The events of one request, oldest first."""
         return list(self.get(request_id).events)
 
-    def list(self, state: State | None = None) -> list[Record]:
+    def records(self, state: State | None = None) -> list[Record]:
         """All requests by number, or those in `state`."""
         stories: dict[str, list[Event]] = {}
         for event in self.events():
             stories.setdefault(event.request_id, []).append(event)
-        records = (Record.of(events) for events in stories.values())
-        return [record for record in records if state in (None, record.state)]
+        told = (Record.of(events) for events in stories.values())
+        return [record for record in told if state in (None, record.state)]
 
     def approved_unserved(self) -> list[DeletionRequest]:
         """The approved requests that no release serves yet, by number.
@@ -177,7 +177,7 @@ class Ledger:
         Raises:
             ExpungeError: a request is no longer what was approved.
         """
-        return [_as_approved(record) for record in self.list("approved")]
+        return [_as_approved(record) for record in self.records("approved")]
 
     def released(self) -> list[DeletionRequest]:
         """The requests that a release has come to serve, purged and verified ones included, by number.
@@ -185,7 +185,7 @@ class Ledger:
         Raises:
             ExpungeError: a request is no longer what was approved.
         """
-        return [_as_approved(record) for record in self.list() if record.release]
+        return [_as_approved(record) for record in self.records() if record.release]
 
     def record_preview(self, request_id: str, counts: Mapping[str, Any], by: str | None = None) -> None:
         """Note that somebody saw what the request selects; `counts` must not hold content.

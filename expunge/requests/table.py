@@ -6,7 +6,7 @@ Nothing here changes or removes an event.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,9 +122,9 @@ def _row(event: Event) -> dict[str, Any]:
     return {**event.model_dump(), "payload": canonical_json(event.payload).decode()}
 
 
-def _event(row: Mapping[str, Any]) -> Event:
+def _event(row: sa.RowMapping) -> Event:
     try:
-        return Event(**{**row, "payload": json.loads(row["payload"])})
+        return Event.model_validate({**row, "payload": json.loads(row["payload"])})
     except (ValidationError, ValueError, TypeError):
         raise ExpungeError(
             f"The ledger is broken at event {row['seq']}: it is not readable. Restore the ledger from a backup."

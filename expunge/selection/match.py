@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from expunge.corpus.catalog import Catalog
+from expunge.project.columns import strings
 from expunge.project.errors import ExpungeError, suggest
 from expunge.requests.request import (
     ClassSelector,
@@ -129,7 +130,7 @@ def _match_ids(scope: Scope, selector: IdSelector) -> dict[str, Match]:
 def _match_class(scope: Scope, selector: ClassSelector) -> dict[str, Match]:
     found = scope.where_equal("class", selector.class_name)
     if not found:
-        known = scope.catalog.metadata["class"].unique().to_pylist()
+        known = strings(scope.catalog.metadata["class"].unique())
         raise ExpungeError(f"There is no class {selector.class_name!r}{suggest(selector.class_name, known)}.")
     return dict.fromkeys(found, Match(selector.summary))
 
@@ -147,15 +148,15 @@ def _match_text(scope: Scope, selector: TextSelector) -> dict[str, Match]:
         raise ExpungeError("A text selector needs the embeddings of the live release; run `dvc repro` first.")
     scores = scope.text_scores(selector.text)
     best = sorted((-scores[sample_id], sample_id) for sample_id in scope.remaining if sample_id in scores)
-    if selector.top is not None:
+    if selector.min_score is not None:
         return {
-            sample_id: Match(f"text ~ score {-negative:.2f}, rank {rank} of {selector.top}", -negative)
-            for rank, (negative, sample_id) in enumerate(best[: selector.top], start=1)
+            sample_id: Match(f"text ~ score {-negative:.2f} >= {selector.min_score:g}", -negative)
+            for negative, sample_id in best
+            if -negative >= selector.min_score
         }
     return {
-        sample_id: Match(f"text ~ score {-negative:.2f} >= {selector.min_score:g}", -negative)
-        for negative, sample_id in best
-        if -negative >= selector.min_score
+        sample_id: Match(f"text ~ score {-negative:.2f}, rank {rank} of {selector.top}", -negative)
+        for rank, (negative, sample_id) in enumerate(best[: selector.top], start=1)
     }
 
 

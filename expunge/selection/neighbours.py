@@ -17,9 +17,14 @@ BLOCK = 4096
 class Vectors(Protocol):
     """Embeddings of one release: `images` and `texts` are float32 [N, D] in the order of `ids`."""
 
-    ids: Sequence[str]
-    images: np.ndarray
-    texts: np.ndarray
+    @property
+    def ids(self) -> Sequence[str]: ...
+
+    @property
+    def images(self) -> np.ndarray: ...
+
+    @property
+    def texts(self) -> np.ndarray: ...
 
 
 def choose_retain(

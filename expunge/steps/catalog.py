@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -24,7 +24,7 @@ def catalog(paths: Paths, params: Params, release: str) -> None:
     suppressed, needed = Suppressed.load(paths), still_needed(paths)
     kept_out: list[dict[str, str]] = []
 
-    def wanted(samples: Iterator[Sample]) -> Iterator[Sample]:
+    def wanted(samples: Iterable[Sample]) -> Iterator[Sample]:
         for sample in samples:
             if sample.sample_id not in needed and (evidence := suppressed.evidence(sample)):
                 kept_out.append({"sample_id": sample.sample_id, "evidence": evidence})

@@ -14,10 +14,12 @@ import pyarrow.parquet as pq
 from expunge.corpus.catalog import Catalog
 from expunge.evaluation import tables
 from expunge.evaluation.measure import measure
+from expunge.evaluation.metrics import BaseMetrics, ReleaseMetrics
 from expunge.evaluation.release import evaluate_release
 from expunge.evaluation.sets import base_sets
 from expunge.models import clip
 from expunge.models.pairs import load_pairs
+from expunge.project.documents import write_document
 from expunge.project.files import atomic_path, read_json, rounded, write_json
 from expunge.project.paths import BASE, Paths
 from expunge.releases.chain import load_release
@@ -48,7 +50,7 @@ def _evaluate_base(paths: Paths, params: Params) -> None:
         "embed_seconds": read_json(where.embedding_cost)["seconds"],
     }
     metrics = rounded(measured.metrics)
-    write_json(where.metrics, {"release": BASE, "model": metrics, "cost": cost})
+    write_document(where.metrics, BaseMetrics.model_validate({"release": BASE, "model": metrics, "cost": cost}))
     write_json(where.summary, _summary(metrics) | {"train_seconds": cost["train_seconds"]})
     print(f"evaluate: image→text R@1 of trained pictures {metrics['train_plain']['image_to_text_r1']:.2f}")
 
@@ -78,7 +80,7 @@ def _evaluate_release(paths: Paths, params: Params, description: Release) -> Non
         "method": description.method.name,
     }
     metrics = rounded(head | found.metrics | {"cost": _costs(paths, description)})
-    write_json(where.metrics, metrics)
+    write_document(where.metrics, ReleaseMetrics.model_validate(metrics))
     write_json(where.summary, _release_summary(metrics))
     _write_table(where.similarities, tables.similarities(found.measured, found.sets))
     _write_table(where.embedding_map, tables.embedding_map(catalog, found.measured, found.sets))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyarrow.parquet as pq
 
 from expunge.corpus.catalog import MANIFEST
+from expunge.evaluation.metrics import Metrics, ReleaseMetrics, read_metrics
 from expunge.lineage.digests import CONFIG, WEIGHTS, catalog_digest, sha256_if_there, weights
 from expunge.lineage.dvc.locks import read_locks, relative
 from expunge.lineage.git import git_commit
@@ -16,6 +15,7 @@ from expunge.releases.chain import chain, load_release
 from expunge.releases.release import Release
 from expunge.report.figures import figures_of
 from expunge.report.page import DigestLine, Facts, RequestLine, render
+from expunge.requests.request import DeletionRequest
 from expunge.settings import Params
 from expunge.steps import step_main
 
@@ -38,7 +38,7 @@ def report(paths: Paths, params: Params, release: str) -> None:
 def gather(paths: Paths, name: str) -> Facts:
     """All that the page shows, read from the release's files."""
     where = paths.release(name)
-    metrics = read_json(where.metrics)
+    metrics = read_metrics(where.metrics)
     description = None if name == BASE else load_release(paths, name)
     manifest = read_json(paths.catalog / MANIFEST)
     return Facts(
@@ -60,13 +60,14 @@ def gather(paths: Paths, name: str) -> Facts:
     )
 
 
-def _request_line(request: Any, metrics: dict[str, Any]) -> RequestLine:
+def _request_line(request: DeletionRequest, metrics: Metrics) -> RequestLine:
+    served = metrics.per_request.get(request.request_id) if isinstance(metrics, ReleaseMetrics) else None
     return RequestLine(
         request_id=request.request_id,
         basis=request.basis,
         received=request.received_at[:10],
         due=str(request.due),
-        samples=metrics["per_request"].get(request.request_id, {}).get("count"),
+        samples=served.count if served else None,
         digest=request.digest,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from expunge.corpus.catalog import Catalog
 from expunge.embeddings.search import load_embeddings
+from expunge.project.columns import strings
 from expunge.project.paths import Paths
 from expunge.releases.chain import load_release
 from expunge.selection.forget import forget_rows
@@ -20,7 +21,7 @@ def select_sets(paths: Paths, params: Params, release: str) -> None:
     catalog = Catalog(paths.catalog)
     inherited, chosen = forget_rows(paths, description.requests, release, description.parent)
     store = load_embeddings(paths, description.parent)
-    split_of = dict(zip(catalog.ids, catalog.metadata["split"].to_pylist(), strict=True))
+    split_of = dict(zip(catalog.ids, strings(catalog.metadata["split"]), strict=True))
     own = {row.sample_id for row in chosen}
     retained = choose_retain(
         store.ids,

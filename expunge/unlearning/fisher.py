@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from expunge.unlearning.method import Method
+from expunge.unlearning.method import Method, total
 from expunge.unlearning.weights import learns_images, learns_texts
 
 
 def squared_gradients(
     method: Method,
     weights: Sequence[Tensor],
-    rows: Sequence[int],
+    rows: Sequence[int] | np.ndarray,
     tokenize: Callable[[Sequence[str]], Tensor],
     images: Tensor,
     texts: Tensor,
@@ -33,7 +34,7 @@ def squared_gradients(
     """
     problem, clip = method.problem, method.problem.clip
     squares = [torch.zeros_like(weight) for weight in weights]
-    total = 0.0
+    mean = 0.0
     runs_images, runs_texts = learns_images(clip.model), learns_texts(clip.model)
     clip.model.eval()
     for row in rows:
@@ -48,11 +49,11 @@ def squared_gradients(
         if runs_texts:
             text = clip.encode_tokens(tokenize(pairs.canonical([position])))
             losses.append(F.cross_entropy(method.matching(text, images), own))
-        loss = sum(losses) / len(losses)
+        loss = total(losses) / len(losses)
         for square, gradient in zip(squares, torch.autograd.grad(loss, weights), strict=True):
             square.addcmul_(gradient, gradient, value=1 / len(rows))
-        total += loss.item() / len(rows)
-    return squares, total
+        mean += loss.item() / len(rows)
+    return squares, mean
 
 
 def dampening(of_forget: Tensor, of_retain: Tensor, alpha: float, strength: float) -> Tensor:

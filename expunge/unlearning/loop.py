@@ -23,7 +23,7 @@ from expunge.models.clip import Clip, autocast, compact_vocabulary
 from expunge.models.training import draw_caption, schedule
 from expunge.project.errors import ExpungeError
 from expunge.unlearning import registry
-from expunge.unlearning.method import Batch, Captions, Descent, Edit, Rebuild, Side
+from expunge.unlearning.method import Batch, Captions, Descent, Edit, Rebuild, Side, total
 from expunge.unlearning.problem import Problem, Teacher
 from expunge.unlearning.settings import LoopParams
 from expunge.unlearning.weights import learns_images, learns_texts, trained_weights
@@ -32,7 +32,7 @@ CHECKPOINT_STEPS = 50
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Unlearned:
     """What unlearning leaves behind.
 
     Attributes:
@@ -52,7 +52,7 @@ def unlearn(
     values: dict[str, Any],
     checkpoint: Checkpoint | None = None,
     progress: Callable[[int, int, float], None] | None = None,
-) -> Outcome:
+) -> Unlearned:
     """Make the problem's model forget by method `name` with hyper-parameters `values`.
 
     Raises:
@@ -68,19 +68,19 @@ def unlearn(
     elif isinstance(method, Edit):
         curve = method.apply()
     else:
-        curve = _descend(problem, method, params, checkpoint, progress)
+        curve = _descend(problem, method, checkpoint, progress)
     after = clip.model.state_dict()
     changed = sum(int((after[key] != value).sum()) for key, value in before.items())
-    return Outcome(clip, curve, changed)
+    return Unlearned(clip, curve, changed)
 
 
 def _descend(
     problem: Problem,
     method: Descent,
-    params: LoopParams,
     checkpoint: Checkpoint | None,
     progress: Callable[[int, int, float], None] | None,
 ) -> list[dict[str, float]]:
+    params = method.params
     problem.clip.model.eval()
     method.teacher.answer_all()
     with (
@@ -123,7 +123,7 @@ def _steps(
         method.backward(terms, trained)
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
-        row = {"step": step + 1, "loss": sum(terms.values()).item()}
+        row = {"step": step + 1, "loss": total(terms.values()).item()}
         row |= {term: value.item() for term, value in terms.items()}
         if not math.isfinite(row["loss"]):
             raise ExpungeError(f"Unlearning diverged at step {step + 1}; lower its learning_rate.")
@@ -162,12 +162,12 @@ def _batch(
         images = problem.clip.encode_pixels(torch.cat([problem.forget.images(forget), problem.retain.images(retain)]))
     if learns_texts(problem.clip.model):
         texts = problem.clip.encode_tokens(tokenize(captions))
-    sides = [
+    forgotten, retained = (
         Side(torch.from_numpy(positions), images[rows], texts[rows], parent_images[rows], parent_texts[rows])
         for positions, rows in ((forget, slice(len(forget))), (retain, slice(len(forget), len(images))))
-    ]
+    )
     remaining = Captions(texts[len(images) :], parent_texts[len(images) :])
-    return Batch(*sides, remaining, step, step / params.steps)
+    return Batch(forgotten, retained, remaining, step, step / params.steps)
 
 
 def _round_robin(count: int, size: int, step: int, seed: int) -> np.ndarray:

@@ -6,8 +6,9 @@ makes a new model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -16,9 +17,10 @@ from torch import Tensor, nn
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
 from expunge.models.training import contrastive_loss
-from expunge.project.progress import Report
+from expunge.project.progress import ProgressReport
 from expunge.project.schema import Block
 from expunge.unlearning.problem import Problem, Teacher
+from expunge.unlearning.settings import LoopParams
 
 
 @dataclass(frozen=True)
@@ -101,13 +103,17 @@ class Edit(Method):
 class Rebuild(Method):
     """A method that makes a new model instead of changing the parent's."""
 
-    def build(self, checkpoint: Checkpoint | None, progress: Report | None) -> tuple[Clip, list[dict[str, float]]]:
+    def build(
+        self, checkpoint: Checkpoint | None, progress: ProgressReport | None
+    ) -> tuple[Clip, list[dict[str, float]]]:
         """The new model, and the curve of its training, which goes on from `checkpoint` where it was killed."""
         raise NotImplementedError
 
 
 class Descent(Method):
     """A method that is its losses; the loop does the rest."""
+
+    params: LoopParams
 
     def begin(self, trained: Sequence[nn.Parameter], tokenize: Callable[[Sequence[str]], Tensor]) -> None:
         """Called once before the first step; may change the weights `trained`, which the loop then goes on from."""
@@ -118,7 +124,7 @@ class Descent(Method):
 
     def backward(self, terms: dict[str, Tensor], trained: Sequence[nn.Parameter]) -> None:
         """Leave the step's gradient in `trained`; by default that of the sum of the terms."""
-        sum(terms.values()).backward()
+        total(terms.values()).backward()
 
     def finish(self) -> None:
         """Called once after the last step, with the final weights in `self.problem.clip`."""
@@ -131,6 +137,11 @@ class Descent(Method):
         """KL from the parent's in-batch matching distributions to the new ones, both softened by `temperature`."""
         teacher = self.matching(side.parent_images, side.parent_texts)
         return symmetric_kl_to_teacher(teacher / temperature, self.matching(side.images, side.texts) / temperature)
+
+
+def total(terms: Iterable[Tensor]) -> Tensor:
+    """The sum of one or more scalar terms, added up in their order."""
+    return reduce(torch.add, terms)
 
 
 def symmetric_kl_to_teacher(teacher: Tensor, student: Tensor) -> Tensor:

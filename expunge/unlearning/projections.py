@@ -67,12 +67,12 @@ def without_projection(model: nn.Module, tower: Tower) -> Iterator[None]:
     """Inside the block the tower returns its features [B, width] as they are before the projection."""
     place, found = final_projection(model, tower)
     path, _, name = place.rpartition(".")
-    linear = isinstance(found, nn.Linear)
-    identity = torch.eye(found.in_features if linear else len(found)).to(found.weight if linear else found)
-    substitute: nn.Parameter | nn.Linear = nn.Parameter(identity)
-    if linear:
-        substitute = nn.Linear(len(identity), len(identity), bias=False)
-        substitute.weight = nn.Parameter(identity)
+    substitute: nn.Parameter | nn.Linear
+    if isinstance(found, nn.Linear):
+        substitute = nn.Linear(found.in_features, found.in_features, bias=False)
+        substitute.weight = nn.Parameter(torch.eye(found.in_features).to(found.weight))
+    else:
+        substitute = nn.Parameter(torch.eye(len(found)).to(found))
     setattr(model.get_submodule(path), name, substitute)
     try:
         yield

@@ -15,7 +15,7 @@ from expunge.unlearning import methods
 from expunge.unlearning.methods import METHODS
 
 if TYPE_CHECKING:
-    from expunge.unlearning.method import Method
+    from expunge.unlearning.method import Descent, Edit, Rebuild
 
 
 def parameters(name: str, values: dict[str, Any]) -> Block:
@@ -32,17 +32,17 @@ def parameters_class(name: str) -> type[Block]:
     return get_type_hints(method(name))["params"]
 
 
-def method(name: str) -> type[Method]:
+def method(name: str) -> type[Descent | Edit | Rebuild]:
     """The class of method `name`.
 
     Raises:
         ValueError: there is no such method; the message lists those there are.
     """
-    from expunge.unlearning.method import Method
+    from expunge.unlearning.method import Descent, Edit, Rebuild
 
     if name not in METHODS:
         raise ValueError(f"unknown method {name!r}; known are {', '.join(METHODS)}")
     module = import_module(f"{methods.__name__}.{name}")
     own = [thing for _, thing in inspect.getmembers(module, inspect.isclass) if thing.__module__ == module.__name__]
-    [chosen] = [thing for thing in own if issubclass(thing, Method)]
+    [chosen] = [thing for thing in own if issubclass(thing, Descent | Edit | Rebuild)]
     return chosen

@@ -18,7 +18,7 @@ from expunge.project.costs import measured
 from expunge.project.errors import ExpungeError
 from expunge.project.files import sha256_file, write_json
 from expunge.project.paths import Paths
-from expunge.project.progress import Report, progress
+from expunge.project.progress import ProgressReport, progress
 from expunge.releases.chain import load_release
 from expunge.releases.release import Release
 from expunge.selection.sets import read_forget, read_retain
@@ -86,7 +86,7 @@ def method_values(params: Params, release: Release) -> dict:
         raise ExpungeError(f"Release {release.release}: {error}.") from None
 
 
-def build_problem(paths: Paths, params: Params, release: Release, report: Report | None = None) -> Problem:
+def build_problem(paths: Paths, params: Params, release: Release, report: ProgressReport | None = None) -> Problem:
     """The unlearning problem of `release`, read from its files."""
     where = paths.release(release.release)
     catalog = Catalog(paths.catalog)

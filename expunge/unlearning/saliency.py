@@ -17,12 +17,12 @@ from torch.nn import functional as F
 
 from expunge.models.clip import autocast
 from expunge.models.training import draw_caption
-from expunge.unlearning.method import Method
+from expunge.unlearning.method import Descent
 
 
 @contextmanager
 def only_salient(
-    method: Method, trained: Sequence[nn.Parameter], share: float, tokenize: Callable[[Sequence[str]], Tensor]
+    method: Descent, trained: Sequence[nn.Parameter], share: float, tokenize: Callable[[Sequence[str]], Tensor]
 ) -> Iterator[None]:
     """Inside the block all but the most salient `share` of the weights get zero gradients, so Adam leaves them be."""
     hooks = []
@@ -44,7 +44,7 @@ def _masks(gradients: Sequence[Tensor], share: float) -> list[Tensor]:
 
 
 def _forget_gradients(
-    method: Method, trained: Sequence[nn.Parameter], tokenize: Callable[[Sequence[str]], Tensor]
+    method: Descent, trained: Sequence[nn.Parameter], tokenize: Callable[[Sequence[str]], Tensor]
 ) -> list[Tensor]:
     problem, teacher = method.problem, method.teacher
     draw = np.random.default_rng(problem.seed)

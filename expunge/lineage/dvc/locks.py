@@ -18,7 +18,7 @@ OUTPUTS = "outputs.dvc"
 
 
 @dataclass(frozen=True)
-class Entry:
+class LockEntry:
     """One input or output of a stage.
 
     Attributes:
@@ -38,14 +38,14 @@ class Entry:
 class Locks:
     """The lock files of the root and of all releases as one record."""
 
-    outs: dict[str, Entry]
-    deps: tuple[Entry, ...]
+    outs: dict[str, LockEntry]
+    deps: tuple[LockEntry, ...]
 
     def md5(self, path: str) -> str | None:
         """Digest of an output, None where no stage has written it yet."""
         return self.outs[path].md5 if path in self.outs else None
 
-    def disagreements(self, lock: str) -> list[tuple[Entry, Entry]]:
+    def disagreements(self, lock: str) -> list[tuple[LockEntry, LockEntry]]:
         """Inputs recorded in `lock` that are not what the stage which makes them wrote, each with that output."""
         return [
             (dep, self.outs[dep.path])
@@ -60,8 +60,8 @@ def read_locks(paths: Paths) -> Locks:
     Raises:
         ExpungeError: a lock file is not what DVC writes, for example after a merge.
     """
-    outs: dict[str, Entry] = {}
-    deps: list[Entry] = []
+    outs: dict[str, LockEntry] = {}
+    deps: list[LockEntry] = []
     releases = [path for name in (LOCK, OUTPUTS) for path in sorted(paths.live.parent.glob(f"*/{name}"))]
     for lock in [paths.root / LOCK, *releases]:
         if not lock.is_file():
@@ -74,13 +74,13 @@ def read_locks(paths: Paths) -> Locks:
     return Locks(outs, tuple(deps))
 
 
-def _entries(lock: Path, name: str) -> list[tuple[str, Entry]]:
+def _entries(lock: Path, name: str) -> list[tuple[str, LockEntry]]:
     try:
         # The base loader keeps every scalar a string: a digest of digits alone must not become a number.
         content = yaml.load(lock.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
         stages = {lock.stem: content} if lock.name == OUTPUTS else content["stages"]
         return [
-            (kind, Entry(name, stage, item["path"], item["md5"]))
+            (kind, LockEntry(name, stage, item["path"], item["md5"]))
             for stage, content in stages.items()
             for kind in ("deps", "outs")
             for item in content.get(kind, [])

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from expunge.lineage.digests import registration_of
 from expunge.lineage.dvc.locks import LOCK, read_locks, relative
 from expunge.lineage.dvc.objects import opened
+from expunge.project.documents import content_of
 from expunge.project.files import atomic_path, write_bytes, write_json
 from expunge.project.paths import Paths
+from expunge.releases.registration import registration_of
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -77,7 +78,9 @@ def outputs_of(paths: Paths, name: str) -> list[str]:
 def _bury(paths: Paths, name: str, by: str, at: str) -> None:
     where = paths.release(name)
     if not where.tombstone.is_file():
-        facts = {"release": name, "purged_by": by, "at": at, "registration": registration_of(paths, name)}
+        registration = registration_of(paths, name)
+        buried = content_of(registration) if registration else None
+        facts = {"release": name, "purged_by": by, "at": at, "registration": buried}
         write_json(where.tombstone, facts)
     for path in (where.folder / PIPELINE, where.folder / LOCK, where.outputs):
         path.unlink(missing_ok=True)

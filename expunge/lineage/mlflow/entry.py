@@ -31,7 +31,7 @@ class DataSet:
 
 
 @dataclass(frozen=True)
-class Entry:
+class RunRecord:
     """All that MLflow is told about one release.
 
     Attributes:

@@ -12,12 +12,12 @@ where a person says, in MLflow's UI or by `appoint_champion`.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from expunge.lineage.mlflow.entry import DataSet, Entry, shortened
+from expunge.lineage.mlflow.entry import DataSet, RunRecord, shortened
 from expunge.lineage.mlflow.store import Store, plain_errors, tracking_uri
 from expunge.lineage.settings import MlflowParams
 from expunge.models.curves import read_curve
@@ -38,7 +38,7 @@ DIGEST_LIMIT = 36
 METRICS_A_CALL, PARAMS_A_CALL = 1000, 100
 
 
-def record(paths: Paths, params: MlflowParams, entry: Entry) -> str:
+def record(paths: Paths, params: MlflowParams, entry: RunRecord) -> str:
     """Record a release once, and return the number of its version.
 
     Recording the same release again only sees to the aliases.
@@ -71,7 +71,7 @@ class Recorder:
     def __init__(self, store: Store) -> None:
         self.store = store
 
-    def record(self, entry: Entry) -> str:
+    def record(self, entry: RunRecord) -> str:
         """The steps of a recording, in the order that makes each safe to be the last one before a kill."""
         version = self._sound_version(entry.release_digest)
         if version is None:
@@ -103,7 +103,7 @@ class Recorder:
         finished = any(run.info.run_id == version.run_id and run.info.status == "FINISHED" for run in runs)
         return finished and any(version.source == model.model_uri and model.status == "READY" for model in models)
 
-    def _clear_abandoned(self, entry: Entry) -> None:
+    def _clear_abandoned(self, entry: RunRecord) -> None:
         """Remove what a killed recording of *other* content of this release left: no one will complete it."""
         recorded = {version.tags.get("release_digest") for version in self.store.versions()} | {entry.release_digest}
         for model in self.store.models("release", entry.release):
@@ -113,7 +113,7 @@ class Recorder:
             if run.data.tags.get("release_digest") not in recorded:
                 self.store.client.delete_run(run.info.run_id)
 
-    def _run(self, entry: Entry) -> Run:
+    def _run(self, entry: RunRecord) -> Run:
         if found := self.store.runs("release_digest", entry.release_digest):
             return found[0]
         tags = entry.tags | {
@@ -124,7 +124,7 @@ class Recorder:
         }
         return self.store.client.create_run(self.store.experiment_id, tags=tags, run_name=entry.release)
 
-    def _logged_model(self, entry: Entry, run: Run) -> LoggedModel:
+    def _logged_model(self, entry: RunRecord, run: Run) -> LoggedModel:
         found = [
             model
             for model in self.store.models("release_digest", entry.release_digest)
@@ -140,7 +140,7 @@ class Recorder:
             model_type="open_clip",
         )
 
-    def _fill(self, run: Run, model: LoggedModel, entry: Entry) -> None:
+    def _fill(self, run: Run, model: LoggedModel, entry: RunRecord) -> None:
         """Everything that belongs to the run and to the model; writing it twice changes nothing."""
         run_id, client = run.info.run_id, self.store.client
         self._log_parameters(run, entry)
@@ -159,7 +159,7 @@ class Recorder:
             client.log_model_artifact(model.model_id, str(path))
         client.finalize_logged_model(model.model_id, "READY")
 
-    def _log_parameters(self, run: Run, entry: Entry) -> None:
+    def _log_parameters(self, run: Run, entry: RunRecord) -> None:
         from mlflow.entities import Param
 
         values = {"method": entry.method, **entry.parameters}
@@ -171,7 +171,7 @@ class Recorder:
         for start in range(0, len(missing), PARAMS_A_CALL):
             self.store.client.log_batch(run.info.run_id, params=missing[start : start + PARAMS_A_CALL])
 
-    def _log_metrics(self, run: Run, model: LoggedModel, entry: Entry) -> None:
+    def _log_metrics(self, run: Run, model: LoggedModel, entry: RunRecord) -> None:
         from mlflow.entities import Metric
 
         # One timestamp for all: MLflow drops a point that it has already, so a second attempt adds nothing.
@@ -189,7 +189,7 @@ class Recorder:
         for start in range(0, len(figures), METRICS_A_CALL):
             self.store.client.log_batch(run.info.run_id, metrics=figures[start : start + METRICS_A_CALL])
 
-    def _version(self, entry: Entry, run: Run, model: LoggedModel) -> str:
+    def _version(self, entry: RunRecord, run: Run, model: LoggedModel) -> str:
         version = self.store.client.create_model_version(
             self.store.model,
             source=model.model_uri,
@@ -200,7 +200,7 @@ class Recorder:
         )
         return str(version.version)
 
-    def _supersede(self, entry: Entry, current: str) -> None:
+    def _supersede(self, entry: RunRecord, current: str) -> None:
         """Point the older contents of the same release to the current one."""
         for version in self.store.versions():
             if version.tags.get("release") != entry.release:
@@ -211,7 +211,7 @@ class Recorder:
             elif number == current and points_to is not None:
                 self.store.client.delete_model_version_tag(self.store.model, number, "superseded_by")
 
-    def _point_candidate(self, entry: Entry, current: str) -> None:
+    def _point_candidate(self, entry: RunRecord, current: str) -> None:
         """Move `candidate` here if the gate passed; take it from an older content of this release if it did not.
 
         It never moves back to an ancestor: registering an old release again must not undo a newer deletion.
@@ -227,7 +227,7 @@ class Recorder:
         self.store.client.set_registered_model_alias(self.store.model, CANDIDATE, current)
 
 
-def _ancestors(version: ModelVersion, versions: Sequence[ModelVersion]) -> set[str]:
+def _ancestors(version: ModelVersion, versions: Iterable[ModelVersion]) -> set[str]:
     """Names of the releases from which the release of `version` descends, by the tags of all versions."""
     parents = {other.tags.get("release"): other.tags.get("parent") for other in versions}
     found: set[str] = set()

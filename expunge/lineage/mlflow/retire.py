@@ -27,7 +27,7 @@ TAG = "purged"
 
 
 @dataclass(frozen=True)
-class Records:
+class MlflowHoldings:
     """What MLflow keeps, sorted by whether a purge leaves it alone.
 
     Attributes:
@@ -43,12 +43,12 @@ class Records:
     home: list[Path]
 
 
-def survey(paths: Paths, params: MlflowParams, kept: Mapping[str, str]) -> Records:
+def survey(paths: Paths, params: MlflowParams, kept: Mapping[str, str]) -> MlflowHoldings:
     """What MLflow holds of this project, given release → release digest of the releases that stay."""
     home = [path for path in [database(paths, params)] if path]
     store = existing_store(paths, params)
     if store is None:
-        return Records([], [], {}, home)
+        return MlflowHoldings([], [], {}, home)
     with plain_errors(tracking_uri(paths, params)):
         staying = [version for version in store.versions() if _stays(version, kept)]
         leaving = {str(version.version): version for version in store.versions() if version not in staying}
@@ -58,7 +58,7 @@ def survey(paths: Paths, params: MlflowParams, kept: Mapping[str, str]) -> Recor
             if number in leaving
         }
         location = _local(store.client.get_experiment(store.experiment_id).artifact_location)
-        models = {version.source.rpartition("/")[2] for version in staying}  # `models:/m-…`
+        models = {version.source.rpartition("/")[2] for version in staying if version.source}  # `models:/m-…`
         keep = {version.run_id for version in staying} | models
         home += [location] if location else []
         addresses = {name: uri for name, uri in _addresses(store) if name not in keep}
@@ -70,7 +70,7 @@ def survey(paths: Paths, params: MlflowParams, kept: Mapping[str, str]) -> Recor
             if path.name not in keep and (own or path.name in addresses)
         ]
         remote = [] if location else sorted(addresses.values())
-    return Records(folders, remote, aliases, home)
+    return MlflowHoldings(folders, remote, aliases, home)
 
 
 def retire(paths: Paths, params: MlflowParams, kept: Mapping[str, str], by: str) -> None:
@@ -93,7 +93,8 @@ def retire(paths: Paths, params: MlflowParams, kept: Mapping[str, str], by: str)
         for version in store.versions():
             if not _stays(version, kept) and TAG not in version.tags:
                 store.client.set_model_version_tag(store.model, version.version, TAG, by)
-                store.client.set_tag(version.run_id, TAG, by)
+                if version.run_id:
+                    store.client.set_tag(version.run_id, TAG, by)
     if (file := database(paths, params)) is not None:
         with closing(sqlite3.connect(file)) as connection:
             connection.execute("VACUUM")  # free pages keep what was deleted
@@ -107,7 +108,7 @@ def database(paths: Paths, params: MlflowParams) -> Path | None:
 
 
 def _stays(version: ModelVersion, kept: Mapping[str, str]) -> bool:
-    return kept.get(version.tags.get("release")) == version.tags.get("release_digest")
+    return kept.get(version.tags.get("release", "")) == version.tags.get("release_digest")
 
 
 def _local(uri: str) -> Path | None:

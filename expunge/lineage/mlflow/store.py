@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from expunge.lineage.settings import MlflowParams
 from expunge.project.errors import ExpungeError
@@ -73,6 +73,14 @@ class Store:
         self.client = client
         self.experiment_id = experiment_id
         self.model = model
+
+    @overload
+    @classmethod
+    def open(cls, paths: Paths, params: MlflowParams, create: Literal[True] = True) -> Store: ...
+
+    @overload
+    @classmethod
+    def open(cls, paths: Paths, params: MlflowParams, create: Literal[False]) -> Store | None: ...
 
     @classmethod
     def open(cls, paths: Paths, params: MlflowParams, create: bool = True) -> Store | None:

@@ -29,7 +29,6 @@ from expunge.project.schema import Block
 from expunge.unlearning.calibration import never_seen_level
 from expunge.unlearning.fisher import dampening, squared_gradients
 from expunge.unlearning.method import Batch, Captions, Descent, Side
-from expunge.unlearning.methods.cliperase import ClipErase
 from expunge.unlearning.problem import Problem, Teacher
 from expunge.unlearning.settings import LoopParams, Weight
 
@@ -70,7 +69,7 @@ class CalibratedClipErase(Descent):
         return {
             "forgetting": self.params.forgetting_weight * (batch.forget.similarities - level).square().mean(),
             "retention": self.params.retention_weight * self.retention(batch.retain),
-            "consistency": self.params.consistency_weight * ClipErase.consistency(self, batch.retain),
+            "consistency": self.params.consistency_weight * self.distillation(batch.retain),
             "anchor": self.params.anchor_weight * self._anchor(batch.retain, batch.remaining),
         }
 

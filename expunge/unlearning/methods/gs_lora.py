@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from expunge.unlearning.low_rank import updates
-from expunge.unlearning.method import Batch, Descent
+from expunge.unlearning.method import Batch, Descent, total
 from expunge.unlearning.settings import LoopParams, Weight, WeightsParams
 from expunge.unlearning.weights import BLOCK
 
@@ -55,4 +55,4 @@ class GsLora(Descent):
         for name, update in updates(self.problem.clip.model).items():
             block = BLOCK.match(name)
             squares[block[0] if block else name] += [factor.square().sum() for factor in update.parameters()]
-        return torch.stack([sum(parts) for parts in squares.values()]).sqrt()
+        return torch.stack([total(parts) for parts in squares.values()]).sqrt()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from expunge.unlearning.method import Batch, Descent
+from expunge.unlearning.method import Batch, Descent, total
 from expunge.unlearning.settings import LoopParams
 
 
@@ -49,8 +49,10 @@ class Munba(Descent):
 
 def bargain(first: Sequence[Tensor], second: Sequence[Tensor], smoothing: float = 1e-8) -> list[Tensor]:
     """The bargaining solution for two gradients, each a tensor a weight; `smoothing` is the equation's ξ."""
-    norms = [torch.sqrt(sum(part.square().sum() for part in gradient)).clamp(min=1e-20) for gradient in (first, second)]
-    dot = sum((one * other).sum() for one, other in zip(first, second, strict=True))
+    norms = [
+        torch.sqrt(total(part.square().sum() for part in gradient)).clamp(min=1e-20) for gradient in (first, second)
+    ]
+    dot = total((one * other).sum() for one, other in zip(first, second, strict=True))
     cosine = (dot / (norms[0] * norms[1])).clamp(-1, 1)
     share = torch.sqrt((1 - cosine) / (1 - cosine.square() + smoothing))
     return [share * (one / norms[0] + other / norms[1]) for one, other in zip(first, second, strict=True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
-from expunge.project.progress import Report
+from expunge.project.progress import ProgressReport
 from expunge.unlearning.method import Rebuild
 from expunge.unlearning.settings import NoParams
 
@@ -14,7 +14,9 @@ class Retrain(Rebuild):
 
     params: NoParams
 
-    def build(self, checkpoint: Checkpoint | None, progress: Report | None) -> tuple[Clip, list[dict[str, float]]]:
+    def build(
+        self, checkpoint: Checkpoint | None, progress: ProgressReport | None
+    ) -> tuple[Clip, list[dict[str, float]]]:
         # Training keeps checkpoints of its own, by what it depends on.
         clip, rows = self.problem.from_scratch()
         return clip, [{"step": row.step, "loss": row.loss} for row in rows]

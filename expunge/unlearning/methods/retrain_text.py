@@ -40,7 +40,7 @@ from expunge.models.training import (
     schedule,
 )
 from expunge.project.errors import ExpungeError
-from expunge.project.progress import Report
+from expunge.project.progress import ProgressReport
 from expunge.project.schema import Block, Positive
 from expunge.unlearning.method import Rebuild
 from expunge.unlearning.weights import is_image
@@ -67,7 +67,9 @@ class RetrainText(Rebuild):
 
     params: RetrainTextParams
 
-    def build(self, checkpoint: Checkpoint | None, progress: Report | None) -> tuple[Clip, list[dict[str, float]]]:
+    def build(
+        self, checkpoint: Checkpoint | None, progress: ProgressReport | None
+    ) -> tuple[Clip, list[dict[str, float]]]:
         new = self._start()
         with _text_only(new.model), compact_vocabulary(new, self._vocabulary()) as tokenize:
             recipe = self.problem.training

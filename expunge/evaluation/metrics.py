@@ -1,0 +1,208 @@
+"""The schema of `reports/R/metrics.json`: one of `base`, one of every other release.
+
+A metric that could not be computed (no trained pair in the forget set, no gold standard) is left out or null. A new
+metric is a new field here, and `docs/schemas/` follows by `python -m expunge.proof.schemas`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from expunge.project.documents import parsed, read_document
+from expunge.project.files import read_json
+from expunge.project.schema import Block, Fraction
+
+ModelName = Literal["original", "unlearned", "retrained"]
+GroupName = Literal["forget", "neighbours", "retain", "test"]
+Diagnosis = Literal["effective", "ineffective", "over-generalised", "catastrophic"]
+
+
+class SetFigures(Block):
+    """The metrics of one set of pairs under one model; ranks are against the full gallery of the catalog.
+
+    Attributes:
+        count: number of pairs.
+        zero_shot_top1: share of pictures whose class is named right.
+        image_to_text_r1, …: recall at 1, 5 and 10 in both directions.
+        pair_similarity: mean cosine of the pairs, and its standard deviation over pairs.
+    """
+
+    count: int = Field(ge=0)
+    zero_shot_top1: Fraction
+    image_to_text_r1: Fraction
+    image_to_text_r5: Fraction
+    image_to_text_r10: Fraction
+    text_to_image_r1: Fraction
+    text_to_image_r5: Fraction
+    text_to_image_r10: Fraction
+    pair_similarity: float
+    pair_similarity_sd: float
+
+
+class ModelFigures(Block):
+    """The block `M`: all that was asked of one model of a release.
+
+    Attributes:
+        mia_auc: AUC of the membership attack on the forgotten training pairs; 0.5 is guessing.
+        relearn_steps: steps of fine-tuning until half of the original recall is back.
+    """
+
+    forget: SetFigures
+    neighbours: SetFigures
+    retain: SetFigures
+    test: SetFigures
+    mia_auc: Fraction | None = None
+    relearn_steps: int | None = None
+
+    @property
+    def groups(self) -> dict[str, SetFigures]:
+        """The sets by their names, in the order in which tables show them."""
+        return _sets_of(self)
+
+
+class BaseFigures(Block):
+    """The block `M` of the base model: its own training and held-out pairs; a set without pairs is left out."""
+
+    train_plain: SetFigures | None = None
+    train_variants: SetFigures | None = None
+    calibration: SetFigures | None = None
+    test_concepts: SetFigures | None = None
+    test_variants: SetFigures | None = None
+    test: SetFigures | None = None
+    mia_auc: Fraction | None = None
+
+    @property
+    def groups(self) -> dict[str, SetFigures]:
+        """The sets that have pairs by their names, in the order in which tables show them."""
+        return _sets_of(self)
+
+
+class ComparedModels(Block):
+    """The parent's model, the release's, and the gold standard's, which is null where none was trained."""
+
+    original: ModelFigures
+    unlearned: ModelFigures
+    retrained: ModelFigures | None
+
+    @property
+    def there(self) -> dict[str, ModelFigures]:
+        """The models that there are by their names."""
+        found = {"original": self.original, "unlearned": self.unlearned, "retrained": self.retrained}
+        return {name: figures for name, figures in found.items() if figures is not None}
+
+
+class RequestFigures(Block):
+    """The forget figures of one request of the batch; `count` is the number of its pairs."""
+
+    count: int = Field(ge=0)
+    original: SetFigures
+    unlearned: SetFigures
+    retrained: SetFigures | None
+
+    @property
+    def there(self) -> dict[str, SetFigures]:
+        """The figures by the models that there are."""
+        found = {"original": self.original, "unlearned": self.unlearned, "retrained": self.retrained}
+        return {name: figures for name, figures in found.items() if figures is not None}
+
+
+class Threshold(Block):
+    """One condition of the gate, met where `value` does not exceed `limit`."""
+
+    name: str
+    passed: bool
+    value: float
+    limit: float
+    meaning: str
+
+
+class GateResult(Block):
+    """The gate's verdict; `reference` says whether a gold standard or an estimate was compared with."""
+
+    passed: bool
+    reference: Literal["gold", "estimate"]
+    checks: tuple[Threshold, ...]
+
+    @property
+    def failed(self) -> list[Threshold]:
+        """The conditions that were not met."""
+        return [check for check in self.checks if not check.passed]
+
+
+class ReleaseCost(Block):
+    """Seconds and memory of the steps; `retrain_seconds` is null where no gold standard was trained."""
+
+    unlearn_seconds: float
+    retrain_seconds: float | None
+    embed_seconds: float
+    peak_memory_mb: float
+    parameters_changed: int
+
+
+class BaseCost(Block):
+    """Seconds and memory of the base model's steps."""
+
+    train_seconds: float
+    embed_seconds: float
+    peak_memory_mb: float
+
+
+class BaseMetrics(Block):
+    """The content of `reports/base/metrics.json`."""
+
+    release: str
+    model: BaseFigures
+    cost: BaseCost
+
+
+class ReleaseMetrics(Block):
+    """The content of `reports/R/metrics.json`.
+
+    Attributes:
+        requests: ids of the requests that the release serves.
+        per_request: request id → its forget figures.
+        expected_similarity: mean cosine that the forgotten pairs are estimated to have had they never been seen.
+    """
+
+    release: str
+    parent: str
+    requests: tuple[str, ...]
+    method: str
+    models: ComparedModels
+    per_request: dict[str, RequestFigures]
+    expected_similarity: float
+    cost: ReleaseCost
+    gate: GateResult
+    diagnosis: Diagnosis
+
+
+Metrics = BaseMetrics | ReleaseMetrics
+
+
+def read_metrics(path: Path) -> Metrics:
+    """The metrics of a release or of `base`.
+
+    Raises:
+        ExpungeError: the file is missing, is not JSON, or breaks the schema.
+    """
+    content = read_json(path)
+    is_base = isinstance(content, Mapping) and "model" in content
+    return parsed(BaseMetrics, content, path) if is_base else parsed(ReleaseMetrics, content, path)
+
+
+def read_release_metrics(path: Path) -> ReleaseMetrics:
+    """The metrics of a release other than `base`.
+
+    Raises:
+        ExpungeError: as `read_metrics`.
+    """
+    return read_document(ReleaseMetrics, path)
+
+
+def _sets_of(figures: ModelFigures | BaseFigures) -> dict[str, SetFigures]:
+    found = ((name, getattr(figures, name)) for name in type(figures).model_fields)
+    return {name: value for name, value in found if isinstance(value, SetFigures)}
