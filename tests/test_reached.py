@@ -8,7 +8,7 @@ from expunge.corpus.sources import SOURCES
 from expunge.unlearning.methods import METHODS
 from project import ROOT
 
-DOORS = ("expunge.cli", "expunge.steps", "flows", "bench")
+DOORS = ("expunge.cli", "expunge.proof.schemas", "expunge.steps", "flows", "bench")
 """What is started by people and machines."""
 BY_NAME = {
     "expunge.corpus.sources": [f"expunge.corpus.sources.{name}" for name in SOURCES],
