@@ -251,4 +251,5 @@ def _print_release(paths: Paths, metrics: ReleaseMetrics) -> None:
     console.print("\nLook next:")
     console.print(f"  {paths.release(name).page}   the report, one self-contained page")
     console.print(f"  expunge trace {name}           requests ↔ release ↔ model ↔ data version")
-    console.print("  make ui                      MLflow: the model versions and their lineage")
+    if (paths.root / "Makefile").is_file():
+        console.print("  make ui                      MLflow: the model versions and their lineage")
