@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from expunge.models import clip
 from expunge.project.errors import ExpungeError
+from expunge.project.reading import read_plain
 from models import tiny_clip
 from samples import png
 
@@ -67,6 +73,46 @@ def test_a_picture_that_unpacks_to_gigabytes_is_refused(monkeypatch: pytest.Monk
     monkeypatch.setattr(clip, "MAX_PIXELS", 100)
     with pytest.raises(ExpungeError, match="over the limit"):
         clip.decode_image(png(1, 16), "sample:0001")
+
+
+def encoded(kind: str) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(stream, kind)
+    return stream.getvalue()
+
+
+def declared(width: int, height: int) -> bytes:
+    """A PNG that says that it has so many pixels, and holds none of them."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        declared(60_000, 60_000),
+        declared(10_000, 8_000),
+        declared(2**31 - 1, 2**31 - 1),
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n",
+        *(encoded(kind) for kind in ("EPS", "DDS", "PDF", "ICO", "PPM", "TGA")),
+    ],
+)
+def test_bombs_and_formats_that_no_data_set_holds_are_refused(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a decoder started a program"))
+    with pytest.raises(ExpungeError, match="sample:0001"):
+        clip.decode_image(data, "sample:0001")
+
+
+@pytest.mark.parametrize("kind", ["BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP"])
+def test_the_formats_of_data_sets_are_read(kind: str) -> None:
+    assert clip.decode_image(encoded(kind), "x").size == (8, 8)
+
+
+def test_a_device_and_a_pipe_are_not_read_as_pictures(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (Path("/dev/zero"), tmp_path / "pipe"):
+        with pytest.raises(ExpungeError, match="not an ordinary file"):
+            read_plain(path, 100)
 
 
 def test_the_library_needs_neither_prefect_nor_dvc() -> None:

@@ -10,6 +10,10 @@ from expunge.corpus.catalog import Catalog
 from expunge.corpus.sample import vector_id
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
+from expunge.project.reading import read_plain
+
+MAX_PICTURE = 64 << 20
+"""An example of more bytes is not read."""
 
 if TYPE_CHECKING:
     import faiss
@@ -72,7 +76,7 @@ def _query(paths: Paths, release: str, text: str | None, sample_id: str | None, 
         return model.encode_texts([text])[0].numpy()
     if image is None or not image.is_file():
         raise ExpungeError(f"There is no file {image}.")
-    picture = clip.decode_image(image.read_bytes(), str(image))
+    picture = clip.decode_image(read_plain(image, MAX_PICTURE), str(image))
     return model.encode_images(model.to_uint8(model.preprocess(picture))[None])[0].numpy()
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from expunge.project.errors import ExpungeError, RequestRefused
 from expunge.project.paths import BASE, Paths
+from expunge.project.reading import read_plain
 from expunge.settings import Params, load_params
 
 if TYPE_CHECKING:
@@ -121,9 +122,7 @@ class Desk:
         from expunge.embeddings.search import image_scores
         from expunge.requests.keys import example_digest
 
-        if example.stat().st_size > MAX_EXAMPLE:
-            raise ExpungeError(f"{example} has more than {MAX_EXAMPLE >> 20} MiB; give a smaller copy.")
-        picture = example.read_bytes()
+        picture = read_plain(example, MAX_EXAMPLE)
         scores = image_scores(self.paths, self.built, picture)
         best = sorted((-score, name) for name, score in scores.items() if score >= min_score)
         found = [

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import io
 import logging
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -36,6 +37,9 @@ WEIGHTS = "model.safetensors"
 CONFIG = "open_clip_config.json"
 MAX_PIXELS = 64 * 2**20
 """An image that decodes to more pixels is refused: a few kilobytes can otherwise ask for gigabytes."""
+
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+"""What data sets hold. Pillow knows many more, among them some whose decoder starts another program (EPS)."""
 
 logging.getLogger("open_clip").setLevel(logging.ERROR)
 
@@ -253,17 +257,33 @@ def preprocess_digest(folder: Path) -> str:
 
 
 def decode_image(data: bytes, sample_id: str) -> Image.Image:
-    """Decode an encoded picture to RGB.
+    """Decode an encoded picture of one of `FORMATS` to RGB.
 
     Raises:
-        ExpungeError: the bytes are not an image, or it has more than `MAX_PIXELS` pixels.
+        ExpungeError: the bytes are not such an image, or it has more than `MAX_PIXELS` pixels.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ExpungeError(f"The image of {sample_id} is {image.width} x {image.height}, over the limit.")
             return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
+    # Pillow's decoders raise whatever a damaged file leads them to; its warning of a decompression bomb is an exception
+    # of its own.
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        ArithmeticError,
+        LookupError,
+        AttributeError,
+        NotImplementedError,
+        MemoryError,
+        RuntimeError,
+        struct.error,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
         raise ExpungeError(f"The image of {sample_id} cannot be decoded ({_first_line(error)}).") from error
 
 
