@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from expunge.commands import audit, decisions, examine, init, purge, releases, requests, stages, trace, verify
+from expunge.commands import audit, decisions, examine, init, purge, releases, repair, requests, stages, trace, verify
 from expunge.project.errors import ExpungeError
 from expunge.project.telemetry import switch_off
 
@@ -40,6 +40,9 @@ app.command("purge")(purge.purge)
 app.command("verify")(verify.verify)
 app.command("promote")(verify.promote)
 app.command("init")(init.init)
+app.command("repair")(repair.repair)
+app.command("backup")(repair.backup)
+app.command("restore")(repair.restore)
 app.command("stages")(stages.stages)
 app.add_typer(verify.app, name="certificate", help="Show, sign and key certificates.")
 

@@ -11,21 +11,22 @@ from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
 from expunge.proof.audit import Audited, markdown
 from expunge.proof.audit import audit as find
+from expunge.repair.states import AUDIT
 from expunge.requests.ledger import Ledger
 from expunge.settings import load_params
 
 
 @flow(name="audit")
 def audit() -> None:
-    """Look at the ledger, the due dates and the live model; report what is found as an artifact.
+    """Look for states that stop the project, at the ledger, the due dates and the live model; report as an artifact.
 
     Raises:
-        ExpungeError: a request is overdue or not honoured, or the ledger was changed.
+        ExpungeError: something stops the project, a request is overdue or not honoured, or the ledger was changed.
     """
     logger = get_run_logger()
     paths = Paths()
     params = load_params(paths.params)
-    findings = find(Audited(paths, params, Ledger.open(params.ledger, paths.root)))
+    findings = find(Audited(paths, params, Ledger.open(params.ledger, paths.root)), AUDIT)
     create_markdown_artifact(markdown(findings), key="audit", description="Broken promises, and those soon due")
     for finding in findings:
         log = logger.error if finding.severity == "failure" else logger.warning

@@ -15,8 +15,9 @@ from prefect.artifacts import create_markdown_artifact
 from expunge.project.errors import ExpungeError
 from expunge.project.files import read_json
 from expunge.project.paths import Paths
-from expunge.releases.chain import live_release, load_release, next_name
-from expunge.releases.cut import create_release, drop_withdrawn, plan
+from expunge.releases.chain import load_release, next_name
+from expunge.releases.cut import cut_planned
+from expunge.releases.plan import drop_withdrawn, plan
 from expunge.releases.release import Release
 from expunge.requests.ledger import Ledger
 from expunge.selection.forget import forget_rows
@@ -42,22 +43,23 @@ def release(method: str | None = None, name: str | None = None) -> dict[str, Any
     ledger = Ledger.open(params.ledger, paths.root)
     if dropped := drop_withdrawn(paths, ledger):
         logger.info("Release %s held a withdrawn request; it is cut anew without it.", dropped)
-    todo = plan(paths, ledger)
-    if todo.unfinished:
-        logger.info("Release %s was not finished; finishing it.", todo.unfinished)
-        unfinished = load_release(paths, todo.unfinished)
-        steps.parent(unfinished.parent)
-        return _run(unfinished)
-    if not todo.requests:
-        logger.info("No approved request is waiting; nothing was done.")
-        return None
-    if todo.again:
-        logger.info("Served again, for no live release honours them: %s.", ", ".join(todo.again))
-    parent = live_release(paths)
-    steps.parent(parent)
-    forget_rows(paths, todo.requests, name or next_name(paths), parent)
     chosen = method or params.release.method
-    cut = create_release(paths, todo.requests, chosen, params.release.gold, name)
+    cut = None
+    while cut is None:  # what another flow cut meanwhile is seen in the next round
+        todo = plan(paths, ledger)
+        if todo.unfinished:
+            logger.info("Release %s was not finished; finishing it.", todo.unfinished)
+            unfinished = load_release(paths, todo.unfinished)
+            steps.parent(unfinished.parent)
+            return _run(unfinished)
+        if not todo.requests:
+            logger.info("No approved request is waiting; nothing was done.")
+            return None
+        if todo.again:
+            logger.info("Served again, for no live release honours them: %s.", ", ".join(todo.again))
+        steps.parent(todo.live)
+        forget_rows(paths, todo.requests, name or next_name(paths), todo.live)
+        cut = cut_planned(paths, ledger, todo, chosen, params.release.gold, name)
     logger.info("Release %s serves %s.", cut.release, ", ".join(request.request_id for request in cut.requests))
     return _run(cut)
 
@@ -75,8 +77,9 @@ def _run(description: Release) -> dict[str, Any]:
     failed = [check["name"] for check in metrics["gate"]["checks"] if not check["passed"]]
     if failed:
         raise ExpungeError(
-            f"Release {name} failed its gate ({', '.join(failed)}) and is registered as failed. Try another method: "
-            f"edit releases/{name}/release.yaml and run `dvc repro`."
+            f"Release {name} failed its gate ({', '.join(failed)}) and is registered as failed; its requests are not "
+            f"served. Try another method: edit releases/{name}/release.yaml and run `dvc repro`, or run "
+            "`expunge repair` and then `expunge release --method NAME`."
         )
     return {"release": name, "diagnosis": metrics["diagnosis"], "digests": digests}
 

@@ -21,8 +21,10 @@ import yaml
 from expunge.corpus.catalog import Catalog, write_catalog
 from expunge.corpus.sample import Caption, Sample, Source
 from expunge.project.files import sha256_file, write_bytes, write_json
+from expunge.project.library import acknowledge
 from expunge.project.paths import BASE, Paths
-from expunge.selection.sets import ForgetRow, write_forget
+from expunge.proof.locked import measure
+from expunge.selection.sets import ForgetRow, read_forget, write_forget
 from expunge.settings import Params
 from samples import png
 
@@ -73,6 +75,7 @@ def params_of(root: Path, **changes: Any) -> Params:
 def make_project(root: Path, releases: Iterable[str] = ("r001",), gold: bool = True, passed: bool = True) -> Paths:
     """A project under `root` with a catalog, a base model and a chain of releases."""
     paths = Paths(root)
+    acknowledge(paths)
     _write_catalog(paths)
     make_base(paths)
     parent = BASE
@@ -110,9 +113,21 @@ def make_release(
     paths: Paths, name: str, parent: str, request_ids: list[str], gold: bool = True, passed: bool = True
 ) -> None:
     """One release with everything that its stages write before `report`."""
-    where = paths.release(name)
     _write_description(paths, name, parent, request_ids, gold)
     _write_sets(paths, name, parent, request_ids)
+    _write_outputs(paths, name, parent, request_ids, gold, passed)
+
+
+def fill_release(paths: Paths, name: str, parent: str, request_ids: list[str]) -> None:
+    """The same for a release that was cut for other requests: it forgets what its parent has forgotten, and no more."""
+    inherited = [] if parent == BASE else read_forget(paths.release(parent).forget)
+    write_forget(paths.release(name).forget, inherited)
+    pq.write_table(pa.table({"sample_id": ["1F604"], "role": ["neighbours"]}), paths.release(name).retain)
+    _write_outputs(paths, name, parent, request_ids, gold=False, passed=True)
+
+
+def _write_outputs(paths: Paths, name: str, parent: str, request_ids: list[str], gold: bool, passed: bool) -> None:
+    where = paths.release(name)
     _write_model(paths, name, f"weights of {name}".encode())
     draw = np.random.default_rng(0)
     rows = [
@@ -323,7 +338,8 @@ def _write_release_lock(paths: Paths, name: str, parent: str) -> None:
 
 def _write_lock(paths: Paths, lock: str, stages: dict[str, tuple[list[str], list[str]]]) -> None:
     def item(path: str) -> dict[str, Any]:
-        return {"path": path, "hash": "md5", "md5": f"{abs(hash_of(path)):032x}.dir", "size": 10}
+        md5, size, files = measure(paths.root / path) or (f"{abs(hash_of(path)):032x}.dir", 10, None)
+        return {"path": path, "hash": "md5", "md5": md5, "size": size} | ({"nfiles": files} if files else {})
 
     content = {
         stage: {"cmd": "python", "deps": [item(path) for path in deps], "outs": [item(path) for path in outs]}
@@ -333,7 +349,7 @@ def _write_lock(paths: Paths, lock: str, stages: dict[str, tuple[list[str], list
 
 
 def hash_of(path: str) -> int:
-    """A stand-in for DVC's md5 of what lies at `path`."""
+    """A stand-in for DVC's md5 of what was at `path` and is not there."""
     import hashlib
 
     return int.from_bytes(hashlib.md5(path.encode()).digest())

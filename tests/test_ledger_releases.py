@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from expunge.project.files import write_json
 from expunge.project.library import acknowledge
 from expunge.project.paths import Paths
 from expunge.releases.chain import chain, honoured_requests, live_release, load_release, next_name
-from expunge.releases.cut import create_release, drop_withdrawn, plan
+from expunge.releases.cut import _publish, create_release, cut_planned
+from expunge.releases.plan import ReleasePlan, drop_withdrawn, plan, set_back
+from expunge.releases.release import Release
 from expunge.requests.ledger import Ledger
 from expunge.requests.request import DeletionRequest
 from expunge.requests.settings import LedgerParams
@@ -151,3 +154,58 @@ def test_status_tells_which_release_honours_which_request_and_how_long_the_other
     assert "not honoured: req-0002, released with r002" in shown
     assert f"{left} days left" in shown
     assert f"{left} days left" in CliRunner().invoke(app, ["request", "list"], env={"COLUMNS": "200"}).stdout
+
+
+# --- side by side, and stuck -------------------------------------------------------------------------------------
+
+
+def cut_seen(arguments: tuple[Path, ReleasePlan]) -> str | None:
+    """What one of several flows does that have all planned already."""
+    root, seen = arguments
+    release = cut_planned(Paths(root), Ledger.open(LedgerParams(seed=None), root), seen, "cliperase", False)
+    return release.release if release else None
+
+
+def test_flows_that_planned_before_any_of_them_cut_serve_a_request_once(paths: Paths, ledger: Ledger) -> None:
+    for _ in range(2):
+        approved(ledger)
+    seen = plan(paths, ledger)
+    with ThreadPoolExecutor(4) as pool:
+        cuts = list(pool.map(cut_seen, [(paths.root, seen)] * 4))
+    assert sorted(filter(None, cuts)) == ["r001"]
+    assert chain(paths) == ["base", "r001"]
+    assert plan(paths, ledger).unfinished == "r001"
+
+
+def test_a_request_that_was_withdrawn_after_the_plan_is_not_cut(paths: Paths, ledger: Ledger) -> None:
+    request = approved(ledger)
+    seen = plan(paths, ledger)
+    ledger.withdraw(request.request_id, reason="asked to stay")
+    assert cut_planned(paths, ledger, seen, "cliperase", False) is None
+    assert chain(paths) == ["base"]
+
+
+def test_a_request_that_is_served_is_not_cut_again_and_a_release_that_did_so_is_undone(
+    paths: Paths, ledger: Ledger
+) -> None:
+    first, second = approved(ledger), approved(ledger)
+    register(paths, ledger, cut(paths, first))
+    with pytest.raises(ExpungeError, match="r001 serves req-0001 already"):
+        cut(paths, first, second)
+    assert chain(paths) == ["base", "r001"]
+    # What an older version of this program, or a merge of two branches, could leave behind.
+    _publish(paths, Release(release="r002", parent="r001", method={"name": "x"}, gold=False, requests=(first, second)))
+    live_at(paths, "r002")
+    with pytest.raises(ExpungeError, match=r"req-0001.*can never be built. `expunge repair`"):
+        plan(paths, ledger)
+    assert set_back(paths) == "r002"
+    assert (chain(paths), plan(paths, ledger).requests) == (["base", "r001"], (second,))
+
+
+def test_a_failed_release_is_named_with_what_ends_it_although_nothing_else_waits(paths: Paths, ledger: Ledger) -> None:
+    register(paths, ledger, cut(paths, approved(ledger)), "failed")
+    with pytest.raises(ExpungeError, match=r"r001 failed its gate.*req-0001.*not served.*`expunge repair`"):
+        plan(paths, ledger)
+    set_back(paths)
+    assert [request.request_id for request in plan(paths, ledger).requests] == ["req-0001"]
+    assert next_name(paths) == "r002"

@@ -152,13 +152,19 @@ def test_a_ledger_whose_end_was_cut_off_is_found(project: Project, tmp_path: Pat
     root = shutil.copytree(project[0].root, tmp_path / "copy")
     with sqlite3.connect(root / "data" / "ledger.db") as ledger:
         ledger.execute("DELETE FROM events WHERE seq = 6")
-    problems = verify(Paths(root), project[1], "r001").problems
-    assert any("event 6" in problem.where and problem.found == "absent" for problem in problems)
+    (problem,) = verify(Paths(root), project[1], "r001").problems
+    assert "should end with event 6" in str(problem.found)
 
 
-def test_a_ledger_that_is_not_here_is_not_created(project: Project, tmp_path: Path) -> None:
+def test_a_ledger_that_is_gone_is_found_and_one_that_never_was_here_is_not_created(
+    project: Project, tmp_path: Path
+) -> None:
     root = shutil.copytree(project[0].root, tmp_path / "copy")
     (root / "data" / "ledger.db").unlink()
+    (problem,) = verify(Paths(root), project[1], "r001").problems
+    assert "is gone" in str(problem.found)
+    # What somebody has who was given the files and the public key.
+    (root / ".expunge" / "ledger-head.json").unlink()
     assert verify(Paths(root), project[1], "r001").problems == []
     assert not (root / "data" / "ledger.db").exists()
 

@@ -33,7 +33,7 @@ def release(
     from pydantic import ValidationError
 
     from expunge.project.schema import explain
-    from expunge.releases.cut import drop_withdrawn, plan
+    from expunge.releases.plan import drop_withdrawn, plan
     from expunge.releases.release import check_name
     from expunge.requests.ledger import Ledger
     from expunge.unlearning import registry
@@ -98,10 +98,17 @@ def report(
 def status(as_json: JsonOption = False) -> None:
     """Print the chain of releases, which requests wait and for how long, and which are not honoured."""
     from expunge.releases.chain import chain, honoured_requests, served_requests
+    from expunge.repair.state import Site
+    from expunge.repair.states import blocking
     from expunge.requests.ledger import Ledger
 
     paths = Paths()
-    ledger = Ledger.open(load_params(paths.params).ledger, paths.root)
+    params = load_params(paths.params)
+    states = blocking(Site(paths, params))
+    for state in () if as_json else states:
+        ends = f" `{state.command}` ends it." if state.command else ""
+        typer.echo(f"! {state.subject}: {state.problem}{ends}")
+    ledger = Ledger.open(params.ledger, paths.root)
     served, honoured = served_requests(paths), honoured_requests(paths)
     waiting = [request.request_id for request in ledger.approved_unserved() if request.request_id not in served]
     releases = [_state(paths, name, served) for name in chain(paths)]
@@ -117,7 +124,9 @@ def status(as_json: JsonOption = False) -> None:
         for record in ledger.records()
     ]
     if as_json:
-        typer.echo(json.dumps({"releases": releases, "waiting": waiting, "requests": requests}, indent=2))
+        blocked = [{key: getattr(state, key) for key in ("subject", "problem", "command")} for state in states]
+        content = {"blocking": blocked, "releases": releases, "waiting": waiting, "requests": requests}
+        typer.echo(json.dumps(content, indent=2))
         return
     console = Console()
     console.print(_release_table(releases))

@@ -20,9 +20,11 @@ app = typer.Typer(no_args_is_help=True)
 
 
 def verify(
-    release: Annotated[str, typer.Argument(help="Name of the release, `base` included.")],
+    release: Annotated[
+        str | None, typer.Argument(help="Name of the release, `base` included; without it, the whole project.")
+    ] = None,
     replay: Annotated[
-        bool, typer.Option("--replay", help="Also run the unlearning again from the parent and compare the models.")
+        bool, typer.Option("--replay", help="Also run unlearning and evaluation again, from the parent, and compare.")
     ] = False,
     key: Annotated[
         Path | None,
@@ -33,7 +35,12 @@ def verify(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
-    """Check a release's certificate against every file, the ledger and MLflow; status 1 where one byte differs."""
+    """Check a release's certificate, or everything that a decision rests on; status 1 where one byte differs."""
+    if release is None:
+        if replay or by is not None:
+            raise typer.BadParameter("--replay and --by are about one release; name it")
+        _verify_project(key, as_json)
+        return
     from expunge.proof.verify import record_verified
     from expunge.proof.verify import verify as check
 
@@ -43,8 +50,9 @@ def verify(
     checks = list(outcome.checks)
     if replay and outcome.statement and not outcome.problems:
         from expunge.proof.replay import replay as run_again
+        from expunge.steps.evaluate import evaluate
 
-        checks += run_again(paths, params, outcome.statement)
+        checks += run_again(paths, params, outcome.statement, evaluate)
     problems = [check for check in checks if check.state == "mismatch"]
     if as_json:
         typer.echo(json.dumps(_summary(release, outcome.key, outcome.statement, checks), indent=2, ensure_ascii=False))
@@ -55,6 +63,31 @@ def verify(
     if by is not None:
         recorded = record_verified(paths, params, release, by)
         typer.echo(f"Recorded for {', '.join(recorded)}.", err=True)
+
+
+def _verify_project(key: Path | None, as_json: bool) -> None:
+    from expunge.proof.coverage import NOT_COVERED
+    from expunge.proof.project import verify_project
+
+    paths = Paths()
+    found = verify_project(paths, load_params(paths.params), key)
+    if as_json:
+        content = {"verified": not found.problems, "checks": found.every, "not_covered": NOT_COVERED}
+        typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
+    else:
+        _print_checks(found.every)
+        for place in NOT_COVERED:
+            typer.echo(f"  not covered: {place}")
+        loose = [release for release in found.releases if release.statement and _looser(release.statement)]
+        for release in loose:
+            typer.echo(f"! {release.release}: its gate was looser than shipped: {_looser(release.statement)}")
+        outcome = "NOT as it was left" if found.problems else "as it was left"
+        typer.echo(
+            f"The project is {outcome}: {len(found.every)} checks, {len(found.problems)} failed, "
+            f"{len(found.changes)} things changed since the newest certificate."
+        )
+    if found.problems:
+        raise typer.Exit(1)
 
 
 def promote(
@@ -130,11 +163,7 @@ def _summary(release: str, key: str, statement: dict[str, Any] | None, checks: S
 
 def _print(release: str, statement: dict[str, Any] | None, checks: Sequence[Comparison]) -> None:
     """A line for each check that does not hold, then the outcome."""
-    for check in checks:
-        if check.state == "mismatch":
-            typer.echo(f"✗ {check.where}: {check.what}: {_difference(check)}")
-        elif check.state == "missing":
-            typer.echo(f"? {check.where}: {check.what}: not here, so not checked")
+    _print_checks(checks)
     held, failed = (sum(check.state == state for check in checks) for state in ("ok", "mismatch"))
     if failed or statement is None:
         typer.echo(f"{release} is NOT as certified: {failed} of {len(checks)} checks failed.")
@@ -142,8 +171,26 @@ def _print(release: str, statement: dict[str, Any] | None, checks: Sequence[Comp
     predicate = statement["predicate"]
     demo = ", signed in demo mode" if predicate["issuer"]["mode"] == "demo" else ""
     typer.echo(
-        f"{release} is as certified ({held} checks{demo}). Gate: {predicate['verdict']}; {predicate['purge']['state']}."
+        f"{release} is as certified ({held} checks{demo}). Gate: {predicate['verdict']}"
+        f"{', with limits looser than shipped: ' + loose if (loose := _looser(statement)) else ''}; "
+        f"{predicate['purge']['state']}."
     )
+
+
+def _looser(statement: dict[str, Any]) -> str:
+    """Limits of the gate that judged looser than the library ships them."""
+    limits = statement["predicate"].get("limits_of_the_gate") or {"looser": []}
+    return ", ".join(f"{name} {limits['used'][name]} for {limits['shipped'][name]}" for name in limits["looser"])
+
+
+def _print_checks(checks: Sequence[Comparison]) -> None:
+    for check in checks:
+        if check.state == "mismatch":
+            typer.echo(f"✗ {check.where}: {check.what}: {_difference(check)}")
+        elif check.state == "changed":
+            typer.echo(f"! {check.where}: {check.what}: changed, {_difference(check)}")
+        elif check.state == "missing":
+            typer.echo(f"? {check.where}: {check.what}: not here, so not checked")
 
 
 def _difference(check: Comparison) -> str:

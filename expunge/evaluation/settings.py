@@ -41,14 +41,15 @@ class GateParams(Block):
     """What a release must meet before it may become `candidate`.
 
     `max_gap_*` compare with the gold standard, or with its estimate where no gold model was trained. Where forgotten
-    pairs end below the gold standard, `standard_errors` of the difference are put down to chance.
+    pairs end below the gold standard, `standard_errors` of the difference are put down to chance. The defaults are the
+    limits that the library ships: a certificate names every limit that is looser.
     """
 
-    max_excess_forget_recall: Fraction
-    max_gap_forget_similarity: Fraction
-    max_gap_neighbour_recall: Fraction
-    max_gap_neighbour_similarity: Fraction
-    max_drop_retain_recall: Fraction
-    max_drop_test_similarity: Fraction
-    max_gap_mia_auc: Fraction
+    max_excess_forget_recall: Fraction = 0.05
+    max_gap_forget_similarity: Fraction = 0.05
+    max_gap_neighbour_recall: Fraction = 0.10
+    max_gap_neighbour_similarity: Fraction = 0.05
+    max_drop_retain_recall: Fraction = 0.05
+    max_drop_test_similarity: Fraction = 0.05
+    max_gap_mia_auc: Fraction = 0.15
     standard_errors: Annotated[float, Field(ge=0)] = 2.0

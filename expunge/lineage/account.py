@@ -6,7 +6,8 @@ from typing import Literal
 
 from expunge.project.schema import Block
 
-Agreement = Literal["ok", "mismatch", "missing"]
+Agreement = Literal["ok", "mismatch", "missing", "changed"]
+"""`changed` is what people may edit, and did: it is named, and no fault."""
 
 
 class Comparison(Block):

@@ -46,6 +46,14 @@ def certified_files(paths: Paths, name: str) -> list[Path]:
     return sorted(path for path in files if path.is_file())
 
 
+def everything_in(paths: Paths, name: str) -> list[Path]:
+    """All that lies in the folders of a release, hidden files and links included, and its certified files."""
+    where = paths.release(name)
+    folders = (where.model, where.sets, where.embeddings, where.index, where.figures)
+    found = {path for folder in folders for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
+    return sorted(found | set(certified_files(paths, name)))
+
+
 def source_files(paths: Paths, name: str, parent: str | None) -> list[Path]:
     """What a release was made from or compared with; a purge may have removed it since."""
     files = _files_in(paths.catalog, paths.release(name).gold)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal
 
 from expunge.corpus.catalog import Catalog
 from expunge.corpus.sample import Sample
+from expunge.near_duplicates import suppression_head
 from expunge.near_duplicates.variants import declared_apart
 from expunge.project.errors import ExpungeError
 from expunge.project.files import sha256_bytes, write_bytes
@@ -77,6 +78,7 @@ class Suppressed:
         views = [(line, view) for line in lines.values() for view in line["views"]]
         for line in lines.values():
             exact |= {line["id"]: "id", line["content"]: "content", line["picture"]: "picture"}
+        exact.pop("", None)
         for number, (_, view) in enumerate(views):
             for band in _pieces(view, SHORT):
                 bands[band].append(number)
@@ -131,10 +133,41 @@ def record(paths: Paths, release: str) -> int:
         line = _line(key, sample)
         lines[line["id"]] = line
     known = sorted(_digest(key, "id", name) for name in catalog.ids if name not in forgotten)
-    head = {"format": FORMAT, "key": _digest(key, "key", ""), "known": "".join(known)}
+    return _write(paths, lines, "".join(known))
+
+
+def record_ids(paths: Paths, ids: Iterable[str]) -> int:
+    """Add samples of which nothing but the id is known any more, as after a restore; return the length of the list.
+
+    They are kept out under their ids only, not their pictures under other names.
+    """
+    key, lines = secret_key(paths.root), _read(paths)
+    for name in ids:
+        digest = _digest(key, "id", name)
+        nothing = {"content": "", "picture": "", "concept": "", "variant": None, "views": []}
+        lines.setdefault(digest, {"id": digest, **nothing})
+    return _write(paths, lines, "".join(_known(paths)) if paths.suppression.is_file() else "")
+
+
+def _write(paths: Paths, lines: dict[str, dict], known: str) -> int:
+    head = {"format": FORMAT, "key": _digest(secret_key(paths.root), "key", ""), "known": known}
     body = [head, *(lines[name] for name in sorted(lines))]
-    write_bytes(paths.suppression, "".join(json.dumps(line, sort_keys=True) + "\n" for line in body).encode())
+    content = "".join(json.dumps(line, sort_keys=True) + "\n" for line in body).encode()
+    # While the list is replaced, both contents count: a kill in between leaves one or the other.
+    suppression_head.expect(paths, len(lines), [*suppression_head.present(paths), content])
+    write_bytes(paths.suppression, content)
+    suppression_head.expect(paths, len(lines), [content])
     return len(lines)
+
+
+def keeps_out(paths: Paths, ids: Iterable[str]) -> list[str]:
+    """Those of the samples `ids` that the list does not know by their id, and so would not keep out.
+
+    Raises:
+        ExpungeError: the list is gone, damaged or not the one that was written last.
+    """
+    lines, key = _read(paths), secret_key(paths.root)
+    return sorted(name for name in ids if _digest(key, "id", name) not in lines)
 
 
 def _line(key: bytes, sample: Sample) -> dict:
@@ -195,13 +228,14 @@ def _samples(catalog: Catalog, ids: set[str]) -> Iterator[Sample]:
 
 
 def _read(paths: Paths) -> dict[str, dict]:
-    """The lines by the keyed digest of their sample's id."""
+    """The lines by the keyed digest of their sample's id, once they are those that were written last."""
     lines = list(_lines(paths))
-    if lines and lines[0]["key"] != _digest(secret_key(paths.root), "key", ""):
+    if lines and lines[0].get("key") != _digest(secret_key(paths.root), "key", ""):
         raise ExpungeError(
             f"{paths.suppression} was written under another key, so what was forgotten could come back. "
             f"Restore {paths.key} from your backup, or set EXPUNGE_KEY as it was."
         )
+    suppression_head.check(paths)
     return {line["id"]: line for line in lines[1:]}
 
 

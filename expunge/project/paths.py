@@ -50,7 +50,7 @@ class Paths:
 
     @property
     def ledger_head(self) -> Path:
-        """Number and hash of the ledger's last event at the last audit."""
+        """Number and hash of the ledger's last event, under the project's key."""
         return self.root / ".expunge" / "ledger-head.json"
 
     @property
@@ -67,6 +67,11 @@ class Paths:
     def suppression(self) -> Path:
         """Keyed digests of what no source may bring back: beside the ledger, and to be backed up with it."""
         return self.root / "data" / "suppression.jsonl"
+
+    @property
+    def suppression_head(self) -> Path:
+        """Length and keyed digest of the suppression list."""
+        return self.root / ".expunge" / "suppression-head.json"
 
     @property
     def kept_out(self) -> Path:
@@ -96,6 +101,11 @@ class Paths:
     def slot(self) -> Path:
         """Lock file: one heavy job at a time on this machine, whoever starts it."""
         return self.root / ".expunge" / "slot.lock"
+
+    @property
+    def cutting(self) -> Path:
+        """Lock file: one process at a time decides what the next release serves."""
+        return self.root / ".expunge" / "cut.lock"
 
     @property
     def previews(self) -> Path:

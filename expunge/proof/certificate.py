@@ -24,6 +24,7 @@ from expunge.project.documents import content_of
 from expunge.project.errors import ExpungeError
 from expunge.project.files import canonical_json, json_bytes, read_json, sha256_bytes, sha256_file, write_bytes
 from expunge.project.paths import BASE, Paths
+from expunge.proof import coverage
 from expunge.proof.events import certified_events
 from expunge.proof.predicate import ReleaseStatement, RequestStatement
 from expunge.proof.signing import read_signed, sign, signing_key, trusted_key
@@ -52,8 +53,11 @@ DEMO_LIMIT = "It was signed in demo mode, with a key made on first use and kept 
 ESTIMATE_LIMIT = "No model was retrained without the data; the figures are compared with an estimate."
 
 
-def issue(paths: Paths, params: Params, registration: Registration) -> None:
+def issue(paths: Paths, params: Params, registration: Registration, record: dict[str, str] | None = None) -> None:
     """Write the certificates of the release that `registration` (the content of registration.json) describes.
+
+    Args:
+        record: digests of what MLflow was told; those of the earlier certificate by default.
 
     Raises:
         ExpungeError: there is no signing key, or a file of the release is missing.
@@ -62,7 +66,7 @@ def issue(paths: Paths, params: Params, registration: Registration) -> None:
     name = registration.release
     where = paths.release(name)
     issuer = {"mode": params.certificate.mode, "key": key.public_key.keyid}
-    statement = _release_statement(paths, params, registration, issuer)
+    statement = _release_statement(paths, params, registration, issuer, record)
     requests = statement["predicate"]["requests"]
     envelope = sign(statement, key)
     expected = set()
@@ -117,7 +121,11 @@ def purge_state(paths: Paths, name: str) -> dict[str, Any]:
 
 
 def _release_statement(
-    paths: Paths, params: Params, registration: Registration, issuer: dict[str, str]
+    paths: Paths,
+    params: Params,
+    registration: Registration,
+    issuer: dict[str, str],
+    record: dict[str, str] | None,
 ) -> dict[str, Any]:
     name = registration.release
     where, description = paths.release(name), None if name == BASE else load_release(paths, name)
@@ -129,6 +137,7 @@ def _release_statement(
     requests: list[dict[str, Any]] = []
     if description and isinstance(metrics, ReleaseMetrics):
         requests = _requests(paths, params, description, metrics)
+    earlier = _earlier(paths, params, registration)
     return _statement(
         subject,
         ABOUT_RELEASE,
@@ -139,6 +148,7 @@ def _release_statement(
             "issuer": issuer,
             "verdict": registration.verdict,
             "requests": requests,
+            "ledger": coverage.anchor(requests),
             "samples": _samples(paths, name, description),
             "model": {
                 "before": registration.parent_model_digest,
@@ -147,9 +157,14 @@ def _release_statement(
             },
             "data": {"before": _data_before(paths, registration.parent), "after": _data(registration)},
             "method": _method(paths, params, description),
-            "code": _commit(paths, params, name, registration.release_digest),
+            # The checkout may have moved on since the release was made.
+            "code": earlier["code"] if earlier else git_commit(paths.root),
+            "limits_of_the_gate": coverage.limits(params),
             "figures": {key: content[key] for key in FIGURES if key in content},
+            "record": record or earlier.get("record"),
             "made_from": [_resource(paths, path) for path in sources],
+            "pipeline": coverage.pipeline(paths),
+            "not_covered": list(coverage.NOT_COVERED),
             "purge": purge_state(paths, name),
             "limits": _limits(issuer["mode"], metrics),
         },
@@ -166,7 +181,19 @@ def _request_statement(
         _named(paths, digests.weights(paths, name), whole["model"]["after"]),
         _named(paths, paths.release(name).certificate, certificate),
     ]
-    kept = ("release", "parent", "issuer", "verdict", "model", "data", "method", "code", "purge", "limits")
+    kept = (
+        "release",
+        "parent",
+        "issuer",
+        "verdict",
+        "model",
+        "data",
+        "method",
+        "code",
+        "purge",
+        "limits",
+        "limits_of_the_gate",
+    )
     verdict = {key: whole["figures"][key] for key in ("diagnosis", "gate")}
     about = {key: whole[key] for key in kept} | {"request": request, "figures": verdict}
     return _statement(subject, ABOUT_REQUEST, about)
@@ -243,13 +270,14 @@ def _method(paths: Paths, params: Params, description: Release | None) -> dict[s
     return {"name": run["method"], "parameters": run["parameters"], **recipe}
 
 
-def _commit(paths: Paths, params: Params, name: str, release_digest: str) -> str:
-    """The code that made the release: what its earlier certificate says, since the checkout may have moved on."""
+def _earlier(paths: Paths, params: Params, registration: Registration) -> dict[str, Any]:
+    """What the certificate says that this one replaces; empty where it is of other content or there is none."""
+    where = paths.release(registration.release).certificate
     try:
-        earlier = read_signed(paths.release(name).certificate, trusted_key(paths, params.certificate))["predicate"]
+        earlier = read_signed(where, trusted_key(paths, params.certificate))["predicate"]
     except ExpungeError:
-        return git_commit(paths.root)
-    return earlier["code"] if earlier["release_digest"] == release_digest else git_commit(paths.root)
+        return {}
+    return earlier if earlier["release_digest"] == registration.release_digest else {}
 
 
 def _limits(mode: str, metrics: Metrics) -> list[str]:

@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from expunge.lineage.account import Comparison
 from expunge.lineage.checks import ABSENT, compare, problem
 from expunge.project.errors import ExpungeError
+from expunge.project.paths import Paths
 from expunge.requests.ledger import Ledger
+from expunge.requests.origin import lost
 from expunge.requests.settings import LedgerParams
 
 if TYPE_CHECKING:
@@ -33,12 +35,14 @@ def certified_events(record: Record | None, release: str) -> list[dict[str, Any]
 def ledger_checks(params: LedgerParams, root: Path, predicate: Mapping[str, Any]) -> list[Comparison]:
     """Whether the ledger's chain is unbroken and holds the events that a certificate repeats.
 
-    A ledger that is not on this machine is reported as missing, and not created.
+    A ledger that was never on this machine is reported as missing, one that is gone is a problem; none is created.
     """
     requests = [request for request in predicate["requests"] if request["events"]]
     where = _shown(params.url)
     if not requests:
         return []
+    if not _is_there(params.url, root) and Paths(root).ledger_head.is_file():
+        return [problem("chain of the ledger", where, str(lost(params, root)))]
     if not _is_there(params.url, root):
         return [compare("chain of the ledger", where, requests[-1]["events"][-1]["hash"], None)]
     try:

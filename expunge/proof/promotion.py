@@ -38,7 +38,7 @@ def promote(paths: Paths, params: Params, name: str, by: str) -> str:
     version = project.current_version(name)
     if version is None:
         raise ExpungeError(f"Release {name} is not recorded in MLflow; run `dvc repro` first.")
-    if reasons := [*obstacles(project, name, version), *_newer(project, name)]:
+    if reasons := [*obstacles(project, name, version), *newer(project, name)]:
         raise ExpungeError(f"Release {name} cannot be champion: {'; '.join(reasons)}.")
     appoint_champion(paths, params.mlflow, str(version.version), by.strip(), iso_seconds(datetime.now(UTC)))
     return str(version.version)
@@ -68,7 +68,7 @@ def _unproven(project: Project, name: str) -> list[str]:
     return [f"`expunge verify {name}` fails at {problems[0].where}"] if problems else []
 
 
-def _newer(project: Project, name: str) -> list[str]:
+def newer(project: Project, name: str) -> list[str]:
     """A later release that passed its gate forgets more; going back would bring that content back."""
     later = project.names[project.names.index(name) + 1 :]
     passed = [other for other in later if project.has_passed(other)]

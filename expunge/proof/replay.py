@@ -1,4 +1,4 @@
-"""Run the unlearning of a release again, from its parent, and compare what comes out with what was certified.
+"""Run unlearning and evaluation of a release again, from its parent, and compare the outcome with what was certified.
 
 The very step of the pipeline runs in an empty folder that links what it reads, so nothing of the project can change.
 On a CPU the weights must be the same bit by bit; that needs the kind of processor and the torch that made them. On a
@@ -11,12 +11,13 @@ from __future__ import annotations
 import contextlib
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from expunge.lineage.account import Comparison
 from expunge.lineage.checks import compare, problem
-from expunge.lineage.digests import weights
+from expunge.lineage.digests import metrics_digest, weights
 from expunge.lineage.dvc.locks import relative
 from expunge.project.errors import ExpungeError
 from expunge.project.files import read_json, sha256_file
@@ -25,9 +26,16 @@ from expunge.settings import Params
 
 GPU_AGREEMENT = 0.999
 
+Evaluate = Callable[[Paths, Params, str], None]
 
-def replay(paths: Paths, params: Params, statement: dict[str, Any]) -> list[Comparison]:
-    """The checks of one run: the same hyper-parameters as certified, and the same model.
+
+def replay(
+    paths: Paths, params: Params, statement: dict[str, Any], evaluate: Evaluate | None = None
+) -> list[Comparison]:
+    """The checks of one run: the same hyper-parameters as certified, the same model, and the same figures and verdict.
+
+    Args:
+        evaluate: the step that measures and judges; without it, weights are compared and figures are not.
 
     Raises:
         ExpungeError: the release is `base`, its parent was purged, or the step itself fails.
@@ -53,7 +61,26 @@ def replay(paths: Paths, params: Params, statement: dict[str, Any]) -> list[Comp
             checks.append(_agreement(paths, params, again, name))
         else:
             checks.append(compare("model of the replay", where, certified, found))
+            if found == certified and evaluate is not None:
+                checks.append(_figures_check(paths, params, again, name, evaluate))
     return checks
+
+
+def _figures_check(paths: Paths, params: Params, again: Paths, name: str, evaluate: Evaluate) -> Comparison:
+    """Figures that were edited, or judged under other limits than today's, do not come out again."""
+    real, there = paths.release(name), again.release(name)
+    for source, link in (
+        (real.gold, there.gold),
+        (real.gold_training, there.gold_training),
+        (real.embedding_cost, there.embedding_cost),
+    ):
+        if source.exists():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(source.resolve(), target_is_directory=source.is_dir())
+    with contextlib.redirect_stdout(sys.stderr):
+        evaluate(again, params, name)
+    found, certified = (metrics_digest(read_json(place.metrics)) for place in (there, real))
+    return compare("figures and verdict of the replay", relative(paths, real.metrics), certified, found)
 
 
 def _link(paths: Paths, again: Paths, name: str, parent: str) -> None:

@@ -22,6 +22,7 @@ from expunge.project.files import sha256_file
 from expunge.project.paths import BASE, Paths
 from expunge.proof.certificate import NOT_PURGED, purge_state
 from expunge.proof.events import ledger_checks
+from expunge.proof.recorded import record_checks
 from expunge.proof.signing import read_signed, trusted_key
 from expunge.releases.release import check_name
 from expunge.report.certificate import render
@@ -75,7 +76,7 @@ def verify(paths: Paths, params: Params, name: str, key_file: Path | None = None
         checks += _purge_checks(project, name, predicate)
         # A damaged file can break what reads it, and is named already.
         if all(check.state != "mismatch" for check in files):
-            checks += _recorded_elsewhere(project, name)
+            checks += _recorded_elsewhere(project, name, predicate)
     return Verification(name, key.keyid, statement, tuple(checks))
 
 
@@ -158,7 +159,7 @@ def _rewritten(project: Project) -> set[str]:
 
 def _strangers(project: Project, name: str, statement: Mapping[str, Any]) -> list[Comparison]:
     known = _named(statement["subject"])
-    found = [relative(project.paths, path) for path in digests.certified_files(project.paths, name)]
+    found = [relative(project.paths, path) for path in digests.everything_in(project.paths, name)]
     reason = "it is not part of the certified release"
     return [problem("file against certificate", path, reason) for path in found if path not in known]
 
@@ -198,10 +199,10 @@ def _purge_checks(project: Project, name: str, predicate: Mapping[str, Any]) -> 
     return checks
 
 
-def _recorded_elsewhere(project: Project, name: str) -> list[Comparison]:
+def _recorded_elsewhere(project: Project, name: str, predicate: Mapping[str, Any]) -> list[Comparison]:
     """What registration, MLflow, DVC's locks and the embeddings say of each other, as `expunge trace` checks it."""
     try:
-        return digest_checks(project, name)
+        return [*digest_checks(project, name), *record_checks(project, name, predicate)]
     except ExpungeError as error:
         return [problem("records of the release", name, str(error))]
 

@@ -12,15 +12,15 @@ from expunge.lineage.dvc.objects import ObjectStore
 from expunge.lineage.git import tracked_files
 from expunge.project.files import sha256_file
 from expunge.project.paths import Paths
-from expunge.project.prefect_home import prefect_home
+from expunge.purge.prefect import shared_home
 from expunge.settings import Params
 
 
 def searched(paths: Paths, stores: Sequence[ObjectStore], records: Sequence[Path]) -> list[Path]:
-    """The project, and what it keeps outside of its folder: DVC's stores, MLflow's files, Prefect's home."""
+    """The project, its Prefect home included, and what it keeps outside of its folder: DVC's stores, MLflow's files."""
     root = paths.root.resolve()
     outside = [folder for store in stores for folder in (store.folder, store.runs)]
-    kept = {place.resolve() for place in (*outside, *records, prefect_home()) if place.exists()}
+    kept = {place.resolve() for place in (*outside, *records) if place.exists()}
     return [root, *sorted(place for place in kept if not place.is_relative_to(root))]
 
 
@@ -77,6 +77,11 @@ def out_of_reach(
         if not store.own
     ]
     listed += [f"DVC remote {remote}, which is not on this machine: `dvc gc -w -c -r NAME`" for remote in remotes]
+    if home := shared_home(paths):
+        listed.append(
+            f"{home}, Prefect's home outside of this project, which other projects share: parameters and logs of flow "
+            "runs that were not made with the project's own home"
+        )
     reasons = {".git": "what git tracks, and its history: ids, selectors, digests, and everyday words of captions"}
     return listed + [
         reasons.get(path.name, f"{path.relative_to(paths.root)}: installed packages")

@@ -22,8 +22,8 @@ from expunge.project.clock import iso_seconds, utc_now
 from expunge.project.errors import ExpungeError
 from expunge.project.files import sha256_file
 from expunge.project.paths import Paths
-from expunge.project.prefect_home import prefect_home
 from expunge.purge import evidence as proof
+from expunge.purge import prefect, receipts
 from expunge.purge.journal import Journal
 from expunge.purge.plan import PurgePlan, leftovers
 from expunge.purge.rows import remove_rows, retained_digest
@@ -123,14 +123,11 @@ def _mlflow(purge: Purge) -> None:
 
 
 def _prefect(purge: Purge) -> None:
-    """Delete stored results that hold a trace; Prefect computes a missing result again."""
-    searcher = Searcher(purge.journal.traces())
-    for path in sorted((prefect_home() / "storage").rglob("*")):
-        if path.is_file():
-            with open(path, "rb") as stream:
-                hits = searcher.search(stream)
-            if hits:
-                path.unlink()
+    prefect.clean(purge.paths, Searcher(purge.journal.traces()))
+
+
+def _intake(purge: Purge) -> None:
+    receipts.clean(purge.paths.root / purge.params.ledger.drop_folder, Searcher(purge.journal.traces()))
 
 
 def _stores(purge: Purge) -> None:
@@ -187,6 +184,7 @@ STEPS: dict[str, Callable[[Purge], None]] = {
     "workspace": _workspace,
     "mlflow": _mlflow,
     "prefect": _prefect,
+    "intake": _intake,
     "stores": _stores,
     "proof": _proof,
     "keep": _keep,

@@ -26,6 +26,10 @@ WRITER = 0x6578_7075_6E67_65
 Result = TypeVar("Result")
 
 
+class Moved(Exception):
+    """Another writer appended while a step was reading: the step is to be run again."""
+
+
 class Database:
     """Where the ledger lies.
 
@@ -49,7 +53,7 @@ class Database:
                 try:
                     with writer.begin() as connection:
                         return step(connection)
-                except (sa.exc.IntegrityError, sa.exc.ProgrammingError):
+                except (sa.exc.IntegrityError, sa.exc.ProgrammingError, Moved):
                     # The event number was taken meanwhile, or (ProgrammingError) the table was created meanwhile.
                     if attempt == ATTEMPTS - 1:
                         raise

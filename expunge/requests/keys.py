@@ -6,8 +6,10 @@ import hmac
 import os
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 from expunge.project.errors import ExpungeError
+from expunge.project.files import canonical_json
 from expunge.project.paths import Paths
 from expunge.project.secret import kept_secret
 
@@ -35,12 +37,23 @@ def file_digest(content: bytes, root: Path) -> str:
     return hmac.new(secret_key(root), b"file\0" + content, "sha256").hexdigest()
 
 
+def keyed_digest(root: Path, purpose: str, value: Any) -> str:
+    """HMAC-SHA256 of a JSON-serialisable value; what is made for one purpose says nothing for another."""
+    return hmac.new(secret_key(root), f"{purpose}\0".encode() + canonical_json(value), "sha256").hexdigest()
+
+
 def secret_key(root: Path) -> bytes:
-    """The secret of all keyed digests: from the environment, else from the key file, which the first use creates."""
+    """The secret of all keyed digests: from the environment, else from the key file, which the first use creates.
+
+    Raises:
+        ExpungeError: the key cannot be read or created, or it is gone although something was made with it.
+    """
     if secret := os.environ.get(KEY_VARIABLE):
         return secret.encode("utf-8", "surrogateescape")
     path = Paths(root).key
     try:
+        if not path.exists():
+            _refuse_another(root)
         key = kept_secret(path).encode("utf-8", "surrogateescape")
     except OSError as error:
         raise ExpungeError(
@@ -49,3 +62,14 @@ def secret_key(root: Path) -> bytes:
     if not key:
         raise ExpungeError(f"The key {path} is empty. Restore it from your backup, or set {KEY_VARIABLE}.")
     return key
+
+
+def _refuse_another(root: Path) -> None:
+    """A new key in place of a lost one would make everything that was sealed under the old one look forged."""
+    paths = Paths(root)
+    for made in (paths.ledger_head, paths.suppression, paths.suppression_head):
+        if made.exists():
+            raise ExpungeError(
+                f"The key {paths.key} is gone, and {made} was made with it. Restore it with `expunge restore FILE`, "
+                f"or set {KEY_VARIABLE}."
+            )

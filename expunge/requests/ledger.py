@@ -1,59 +1,36 @@
 """The ledger that never loses a request: append-only, durable before acknowledged, safe under concurrent writers.
 
-SQLite by default; any other database by its SQLAlchemy URL.
+SQLite by default; any other database by its SQLAlchemy URL. Nothing is appended to a ledger whose end is not the one
+that was recorded last: a new event would vouch for what came before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from expunge.project.clock import iso_seconds, month_after, utc_now
+from expunge.project.clock import iso_seconds, month_after
 from expunge.project.errors import ExpungeError, RequestRefused
 from expunge.requests import table as journal
-from expunge.requests.database import Database
-from expunge.requests.events import FORWARD, Event, Record, State, check_chain, checked_content, numbered
+from expunge.requests.events import FORWARD, Event, Record, State, checked_content, number_of, numbered
 from expunge.requests.keys import file_digest, requester_digest
+from expunge.requests.log import ChainedLog
 from expunge.requests.request import Basis, DeletionRequest, LikeSample, Selector, login_name, one_line
-from expunge.requests.settings import LedgerParams
 
 DIGESTED = 8 << 20
 """Bytes of a refused file that its digest covers: more than a file may have that is not refused for its size."""
 
 
-class Ledger:
+class Ledger(ChainedLog):
     """The durable, hash-chained record of all deletion requests. Every method is one transaction.
 
     Raises:
         ExpungeError: every method, when the database is busy, full, unwritable or damaged.
     """
-
-    def __init__(self, database: Database, root: Path, clock: Callable[[], datetime], four_eyes: bool = False) -> None:
-        self._database = database
-        self._root = root
-        self._clock = clock
-        self._four_eyes = four_eyes
-
-    @classmethod
-    def open(cls, params: LedgerParams, root: Path, clock: Callable[[], datetime] = utc_now) -> Ledger:
-        """Open the ledger at `params.url`, a relative SQLite path being relative to `root`.
-
-        A ledger without events starts from those of the file `params.seed`, all of them or none.
-        """
-        database = Database(params.url, root)
-        if not database.read(journal.is_started):
-            seed = root / params.seed if params.seed else None
-            database.write(lambda connection: journal.start(connection, seed))
-        return cls(database, root, clock, params.four_eyes)
-
-    @property
-    def today(self) -> date:
-        """The day by the ledger's clock, UTC: what days left are counted from."""
-        return self._clock().astimezone(UTC).date()
 
     def add(
         self,
@@ -97,11 +74,12 @@ class Ledger:
         by = by or login_name()
         contents = list(asked)
 
-        def step(connection: sa.Connection) -> list[DeletionRequest]:
-            tail = journal.tail(connection)
-            number = journal.count_requests(connection)
+        def step(connection: sa.Connection, tail: Event | None) -> tuple[list[DeletionRequest], Event | None]:
+            number = journal.last_number(connection)
+            references = [content["external_reference"] for content in contents if content.get("external_reference")]
+            known = journal.named(connection, references)
             now = self._clock().astimezone(UTC)
-            requests = []
+            requests: list[DeletionRequest] = []
             for content in contents:
                 request = checked_content(
                     DeletionRequest,
@@ -112,17 +90,34 @@ class Ledger:
                 reference = request.external_reference
                 for what, text in (("The reference", reference), ("The note", request.note)):
                     one_line(text or "", what)
-                if reference and (known := journal.request_named(connection, reference)):
-                    requests.append(_same(journal.record(connection, known).request, request, content.get("due")))
+                if reference and reference in known:
+                    earlier = journal.record(connection, known[reference]).request
+                    requests.append(_same(earlier, request, content.get("due")))
                     continue
                 tail = self._append(
                     connection, tail, request.request_id, "received", by, request.model_dump(mode="json")
                 )
                 number += 1
                 requests.append(request)
-            return requests
+                known |= {reference: request.request_id} if reference else {}
+            return requests, tail
 
-        return self._database.write(step)
+        return self._write(step)
+
+    def adopt(self, request: DeletionRequest, by: str) -> None:
+        """Record a request that this ledger has lost, as it is and under its own id, above every id it has.
+
+        Raises:
+            ExpungeError: the ledger has a later request already.
+        """
+
+        def step(connection: sa.Connection, tail: Event | None) -> tuple[None, Event | None]:
+            if number_of(request.request_id) <= journal.last_number(connection):
+                raise ExpungeError(f"{request.request_id} has no place in the ledger any more: later ones are in it.")
+            content = request.model_dump(mode="json", exclude={"near_duplicates"})
+            return None, self._append(connection, tail, request.request_id, "received", by, content)
+
+        self._write(step)
 
     def digest_requester(self, requester: str) -> str:
         """The keyed digest that this ledger keeps of a requester.
@@ -153,11 +148,8 @@ class Ledger:
     def known_references(self, references: Iterable[str]) -> dict[str, str]:
         """Those external references that name a request already, each with its id."""
 
-        def step(connection: sa.Connection) -> dict[str, str]:
-            found = {reference: journal.request_named(connection, reference) for reference in references}
-            return {reference: request_id for reference, request_id in found.items() if request_id}
-
-        return self._database.read(step)
+        wanted = list(references)
+        return self._database.read(lambda connection: journal.named(connection, wanted))
 
     def history(self, request_id: str) -> list[Event]:
         """The events of one request, oldest first."""
@@ -283,19 +275,6 @@ class Ledger:
         """
         self._mark("verified", request_ids, by, {"release": release, "proof": proof})
 
-    def verify_chain(self) -> str:
-        """Check every event; return the hash of the last one, which stands for the whole ledger.
-
-        Raises:
-            ExpungeError: an event was changed, removed or inserted; the first broken one is named.
-        """
-        # One event at a time: an unreadable one must not hide a changed one before it.
-        return self._database.read(lambda connection: check_chain(journal.all_events(connection)))
-
-    def events(self) -> list[Event]:
-        """All events, oldest first."""
-        return self._database.read(lambda connection: list(journal.all_events(connection)))
-
     def export_events(self) -> list[dict[str, Any]]:
         """All events as JSON-serialisable values, oldest first: the lines of a seed file."""
         return [event.model_dump() for event in self.events()]
@@ -314,10 +293,7 @@ class Ledger:
     ) -> None:
         """Append one event of `kind` to each request for which it is `wanted`, in one transaction."""
 
-        def step(connection: sa.Connection) -> None:
-            # The tail comes first: whatever another writer appends after this moment makes our own append fail, so
-            # the records that are read below cannot be out of date.
-            tail = journal.tail(connection)
+        def step(connection: sa.Connection, tail: Event | None) -> tuple[None, Event | None]:
             for request_id in request_ids:
                 record = journal.record(connection, request_id)
                 if not wanted(record):
@@ -326,18 +302,9 @@ class Ledger:
                     allowed = " or ".join(FORWARD[kind])
                     raise ExpungeError(f"{request_id} is {record.state}; only {allowed} requests can be {kind}.")
                 tail = self._append(connection, tail, request_id, kind, by, payload(record))
+            return None, tail
 
-        self._database.write(step)
-
-    def _append(
-        self, connection: sa.Connection, tail: Event | None, request_id: str, kind: State, by: str, payload: dict
-    ) -> Event:
-        one_line(by, "The name of who decides")
-        one_line(str(payload.get("reason", "")), "The reason")
-        at = iso_seconds(self._clock())
-        event = Event.after(tail, request_id=request_id, kind=kind, at=at, by=by, payload=payload)
-        journal.append(connection, event)
-        return event
+        self._write(step)
 
 
 def _same_person(one: str, other: str) -> bool:

@@ -6,7 +6,7 @@ Nothing here changes or removes an event.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,15 @@ from pydantic import ValidationError
 
 from expunge.project.errors import ExpungeError
 from expunge.project.files import canonical_json
-from expunge.requests.events import Event, Record, check_chain, numbered
+from expunge.requests.events import Event, Record, check_chain, number_of, numbered
+from expunge.requests.head import METADATA
 
-_TABLES = sa.MetaData()
+FEW = 8
+"""So many references are looked up by their text; more, by reading every event that has one."""
+
 EVENTS = sa.Table(
     "events",
-    _TABLES,
+    METADATA,
     # Both unique: where two writers read the same tail, the database lets only one of them append.
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("request_id", sa.String(32), nullable=False, index=True),
@@ -31,39 +34,31 @@ EVENTS = sa.Table(
     sa.Column("previous", sa.String(64), nullable=False, unique=True),
     sa.Column("hash", sa.String(64), nullable=False, unique=True),
 )
-REFERENCES = sa.Table(
-    "external_references",
-    _TABLES,
-    # Only a quicker way to the events, which alone are the record.
-    sa.Column("reference", sa.String(500), primary_key=True),
-    sa.Column("request_id", sa.String(32), nullable=False),
-)
 
 
-def is_started(connection: sa.Connection) -> bool:
-    """Whether the tables are there and hold anything."""
-    tables = set(sa.inspect(connection).get_table_names())
-    return tables.issuperset(_TABLES.tables) and tail(connection) is not None
+def exists(connection: sa.Connection) -> bool:
+    """Whether the table of events is there."""
+    return sa.inspect(connection).has_table(EVENTS.name)
 
 
-def start(connection: sa.Connection, seed: Path | None) -> None:
-    """Create what is missing; import the events of the file `seed` into an empty ledger.
+def create(connection: sa.Connection) -> None:
+    """Create the tables that are missing."""
+    METADATA.create_all(connection)
+
+
+def plant(connection: sa.Connection, seed: Path | None) -> None:
+    """Import the events of the file `seed`, where there is one, into an empty ledger.
 
     Raises:
         ExpungeError: the seed does not hold a whole chain of events.
     """
-    _TABLES.create_all(connection)
-    if seed is None or not seed.is_file() or tail(connection) is not None:
-        return
-    for event in _read_seed(seed):
+    for event in read_seed(seed) if seed and seed.is_file() else ():
         append(connection, event)
 
 
 def append(connection: sa.Connection, event: Event) -> None:
     """Write one event, sealed by `Event.after`."""
     connection.execute(EVENTS.insert(), _row(event))
-    if event.kind == "received" and (reference := event.payload.get("external_reference")):
-        connection.execute(REFERENCES.insert(), {"reference": reference, "request_id": event.request_id})
 
 
 def all_events(connection: sa.Connection) -> Iterator[Event]:
@@ -79,10 +74,16 @@ def tail(connection: sa.Connection) -> Event | None:
     return _event(row) if row else None
 
 
-def count_requests(connection: sa.Connection) -> int:
-    """How many requests were ever received."""
-    query = sa.select(sa.func.count()).select_from(EVENTS).where(EVENTS.c.kind == "received")
-    return connection.execute(query).scalar_one()
+def hash_at(connection: sa.Connection, seq: int) -> str | None:
+    """The hash of the event with number `seq`, None where there is none."""
+    return connection.execute(sa.select(EVENTS.c.hash).where(EVENTS.c.seq == seq)).scalar_one_or_none()
+
+
+def last_number(connection: sa.Connection) -> int:
+    """The number of the last request that was received, 0 where there is none."""
+    query = sa.select(EVENTS.c.request_id).where(EVENTS.c.kind == "received").order_by(EVENTS.c.seq.desc()).limit(1)
+    last = connection.execute(query).scalar_one_or_none()
+    return number_of(last) if last else 0
 
 
 def record(connection: sa.Connection, request_id: str) -> Record:
@@ -94,19 +95,35 @@ def record(connection: sa.Connection, request_id: str) -> Record:
     query = sa.select(EVENTS).where(EVENTS.c.request_id == request_id).order_by(EVENTS.c.seq)
     events = [_event(row) for row in connection.execute(query).mappings()]
     if not events:
-        count = count_requests(connection)
-        known = f"the ledger holds {numbered(1)} to {numbered(count)}" if count else "the ledger is empty"
+        last = last_number(connection)
+        known = f"the ledger's last one is {numbered(last)}" if last else "the ledger is empty"
         raise ExpungeError(f"There is no request {request_id}; {known}.")
     return Record.of(events)
 
 
-def request_named(connection: sa.Connection, reference: str) -> str | None:
-    """The id of the request with this external reference, None where there is none."""
-    query = sa.select(REFERENCES.c.request_id).where(REFERENCES.c.reference == reference)
-    return connection.execute(query).scalar_one_or_none()
+def named(connection: sa.Connection, references: Collection[str]) -> dict[str, str]:
+    """Those external references that name a request, each with its id.
+
+    They are looked up in the events, which the chain protects; a table beside them could lose one unnoticed.
+    """
+    if not references:
+        return {}
+    spelled = [f'"external_reference":{canonical_json(reference).decode()}' for reference in references]
+    if len(spelled) > FEW:
+        spelled = ['"external_reference":']
+    holds = sa.or_(*(EVENTS.c.payload.contains(text, autoescape=True) for text in spelled))
+    query = sa.select(EVENTS.c.request_id, EVENTS.c.payload).where(EVENTS.c.kind == "received", holds)
+    # A LIKE does not mind case, and the words may stand in a note.
+    found = {json.loads(payload).get("external_reference"): name for name, payload in connection.execute(query)}
+    return {reference: found[reference] for reference in references if reference in found}
 
 
-def _read_seed(path: Path) -> list[Event]:
+def read_seed(path: Path) -> list[Event]:
+    """The events of a seed file.
+
+    Raises:
+        ExpungeError: it does not hold a whole chain of events.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         events = [Event.model_validate_json(line) for line in lines if line.strip()]

@@ -25,6 +25,7 @@ from expunge.project.errors import ExpungeError
 from expunge.project.files import read_json, sha256_file
 from expunge.project.paths import BASE, Paths
 from expunge.proof.certificate import issue
+from expunge.proof.coverage import recorded
 from expunge.proof.signing import signing_key
 from expunge.releases.chain import load_release
 from expunge.releases.registration import Registration, Verdict, registration_of
@@ -47,8 +48,9 @@ def register(paths: Paths, params: Params, release: str) -> None:
         discard_pages(paths, [request.request_id for request in description.requests])
         listed = suppression.record(paths, release)
         print(f"register: {listed} forgotten samples are kept out of every later catalog")
-    version = record(paths, params.mlflow, _record(paths, params, facts, metrics, description))
-    issue(paths, params, facts)
+    entry = _record(paths, params, facts, metrics, description)
+    version = record(paths, params.mlflow, entry)
+    issue(paths, params, facts, recorded(entry))
     write_document(where.registration, facts)
     print(f"register: {release} {facts.verdict}, {params.mlflow.registered_model}/{version} in MLflow")
 
@@ -137,7 +139,16 @@ def _record(
         artifacts=(where.page, where.metrics, where.figures),
         model_files=(where.model / WEIGHTS, where.model / CONFIG),
         description=_description(facts, metrics, commit),
+        ledger=_ledger_head(paths, params) if description else "",
     )
+
+
+def _ledger_head(paths: Paths, params: Params) -> str:
+    """Where the ledger stands; a ledger that was cut off before this event cannot deny it."""
+    from expunge.requests.ledger import Ledger
+
+    head = Ledger.open(params.ledger, paths.root).verify_chain()
+    return f"{head.seq}:{head.hash}"
 
 
 def _parameters(paths: Paths, params: Params, description: Release | None) -> dict[str, Any]:

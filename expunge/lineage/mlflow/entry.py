@@ -43,6 +43,7 @@ class RunRecord:
         artifacts: files and folders of the report; never samples.
         model_files: weights and configuration, copied as they are.
         description: Markdown, shown on the run and on the version.
+        ledger: number and hash of the ledger's last event when the release was recorded; empty without a ledger.
     """
 
     release: str
@@ -61,6 +62,7 @@ class RunRecord:
     artifacts: Sequence[Path]
     model_files: Sequence[Path]
     description: str
+    ledger: str = ""
 
     @property
     def tags(self) -> dict[str, str]:
@@ -75,6 +77,7 @@ class RunRecord:
             "method": self.method,
             "release_digest": self.release_digest,
             "verdict": self.verdict,
+            "ledger": self.ledger,
         } | {f"request.{request_id}": digest for request_id, digest in self.requests.items()}
 
 

@@ -163,11 +163,7 @@ class Recorder:
         from mlflow.entities import Param
 
         values = {"method": entry.method, **entry.parameters}
-        missing = [
-            Param(key, shortened(value if isinstance(value, str) else json.dumps(value)))
-            for key, value in values.items()
-            if key not in run.data.params
-        ]
+        missing = [Param(key, as_parameter(value)) for key, value in values.items() if key not in run.data.params]
         for start in range(0, len(missing), PARAMS_A_CALL):
             self.store.client.log_batch(run.info.run_id, params=missing[start : start + PARAMS_A_CALL])
 
@@ -236,6 +232,11 @@ def _ancestors(version: ModelVersion, versions: Iterable[ModelVersion]) -> set[s
         found.add(name)
         name = parents.get(name)
     return found
+
+
+def as_parameter(value: Any) -> str:
+    """A parameter as MLflow keeps it."""
+    return shortened(value if isinstance(value, str) else json.dumps(value))
 
 
 def _data_set_input(data: DataSet) -> Any:

@@ -1,0 +1,48 @@
+"""A purge that was begun and not finished."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from expunge.project.errors import ExpungeError
+from expunge.purge import run
+from expunge.purge.journal import FILE, Journal
+from expunge.repair.state import Site, State
+
+
+def half_purge_state(site: Site) -> Iterator[State]:
+    """Its journal lies under `.expunge/purge`; without a readable one nothing was removed yet, or all was."""
+    for folder in sorted(site.paths.purges.glob("*")):
+        name = folder.name
+        if (folder / FILE).is_file():
+            yield State(
+                name,
+                "A purge of it was begun and not finished.",
+                f"finish it, as `expunge purge {name}` does",
+                command=f"expunge purge {name}",
+                mend=lambda by, name=name: _finish(site, name),
+            )
+        else:
+            # The journal is written last at the beginning, and removed last at the end.
+            yield State(
+                name,
+                "What a purge that never began, or has ended, left lies about, traces of forgotten content included.",
+                f"remove {folder}",
+                mend=lambda by, folder=folder: _remove(folder),
+            )
+
+
+def _finish(site: Site, name: str) -> str:
+    journal = Journal.open(site.paths, name)
+    if journal is None:
+        raise ExpungeError(f"The purge of {name} has been finished meanwhile.")
+    with run.alone(site.paths):
+        run.finish(site.paths, site.params, journal)
+    return f"The purge of {name} is finished and clean."
+
+
+def _remove(folder: Path) -> str:
+    shutil.rmtree(folder)
+    return f"{folder} is gone."
