@@ -72,7 +72,11 @@ def _verify_project(key: Path | None, as_json: bool) -> None:
     paths = Paths()
     found = verify_project(paths, load_params(paths.params), key)
     if as_json:
-        content = {"verified": not found.problems, "checks": found.every, "not_covered": NOT_COVERED}
+        content = {
+            "verified": not found.problems,
+            "checks": [one.model_dump() for one in found.every],
+            "not_covered": NOT_COVERED,
+        }
         typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
     else:
         _print_checks(found.every)

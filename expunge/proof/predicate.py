@@ -138,6 +138,29 @@ class PurgeSummary(Block):
     out_of_reach: tuple[str, ...]
 
 
+class GateLimits(Block):
+    """The gate's limits, those that the library ships, and the names of those that are looser than shipped."""
+
+    used: dict[str, Any]
+    shipped: dict[str, Any]
+    looser: tuple[str, ...]
+
+
+class LedgerAnchor(Block):
+    """Number and hash of an event that the ledger must hold for ever."""
+
+    seq: int
+    hash: str
+
+
+class RecordDigests(Block):
+    """Digests of what MLflow was told in words and figures."""
+
+    figures: str
+    parameters: str
+    description: str
+
+
 class AboutBoth(Block):
     """What the certificates of a release and of a request have in common; `code` is the git commit."""
 
@@ -152,6 +175,7 @@ class AboutBoth(Block):
     figures: CertifiedFigures
     purge: NotPurged | PurgeSummary
     limits: tuple[str, ...]
+    limits_of_the_gate: GateLimits | None = None
 
 
 class ReleasePredicate(AboutBoth):
@@ -161,6 +185,10 @@ class ReleasePredicate(AboutBoth):
     requests: tuple[CertifiedRequest, ...]
     samples: SampleCounts
     made_from: tuple[Resource, ...]
+    ledger: LedgerAnchor | None = None
+    record: RecordDigests | None = None
+    pipeline: tuple[Resource, ...] = ()
+    not_covered: tuple[str, ...] = ()
 
 
 class RequestPredicate(AboutBoth):

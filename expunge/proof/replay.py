@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from expunge.evaluation.metrics import read_metrics
 from expunge.lineage.account import Comparison
 from expunge.lineage.checks import compare, problem
 from expunge.lineage.digests import metrics_digest, weights
@@ -79,7 +80,7 @@ def _figures_check(paths: Paths, params: Params, again: Paths, name: str, evalua
             link.symlink_to(source.resolve(), target_is_directory=source.is_dir())
     with contextlib.redirect_stdout(sys.stderr):
         evaluate(again, params, name)
-    found, certified = (metrics_digest(read_json(place.metrics)) for place in (there, real))
+    found, certified = (metrics_digest(read_metrics(place.metrics)) for place in (there, real))
     return compare("figures and verdict of the replay", relative(paths, real.metrics), certified, found)
 
 

@@ -9,13 +9,13 @@ that it is out of reach.
 from __future__ import annotations
 
 import io
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
+from expunge.project.prefect_home import prefect_home
 from expunge.purge.scan import Searcher
 
 DATABASE = "prefect.db"
@@ -26,13 +26,13 @@ BUSY_SECONDS = 30
 def own_homes(paths: Paths) -> list[Path]:
     """Prefect's homes inside the project's folder."""
     root = paths.root.resolve()
-    homes = {(root / ".expunge" / "prefect"), _configured().resolve()}
+    homes = {paths.prefect_home.resolve(), prefect_home()}
     return sorted(home for home in homes if home.is_dir() and home.is_relative_to(root))
 
 
 def shared_home(paths: Paths) -> Path | None:
     """Prefect's home outside of the project, None where there is none."""
-    home = _configured().resolve()
+    home = prefect_home()
     return home if home.is_dir() and not home.is_relative_to(paths.root.resolve()) else None
 
 
@@ -87,7 +87,3 @@ def _scrub_table(connection: sqlite3.Connection, table: str, searcher: Searcher)
             found.append((number,))
     connection.executemany(f'DELETE FROM "{table}" WHERE rowid = ?', found)
     return len(found)
-
-
-def _configured() -> Path:
-    return Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect").expanduser()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from expunge.lineage.digests import registration_of
 from expunge.lineage.lineage import Project
 from expunge.project.errors import ExpungeError
 from expunge.project.files import read_json, sha256_file
@@ -16,6 +15,7 @@ from expunge.project.paths import BASE
 from expunge.proof.certificate import issue_again
 from expunge.proof.signing import read_signed, trusted_key
 from expunge.releases.chain import chain, is_purged, load_release
+from expunge.releases.registration import Registration, registration_of
 from expunge.repair.state import Site
 from expunge.requests.events import Record, number_of
 from expunge.requests.ledger import Ledger
@@ -63,7 +63,7 @@ def _adopted(site: Site, ledger: Ledger, by: str) -> Iterator[str]:
 
 def _served(site: Site, ledger: Ledger, name: str, by: str) -> Iterator[str]:
     registration = registration_of(site.paths, name)
-    if registration is None or registration["verdict"] != "passed":
+    if registration is None or registration.verdict != "passed":
         return
     if not _is_vouched_for(site, name, registration):
         yield f"{name} has no certificate that vouches for its requests; `expunge verify {name}` says more."
@@ -73,7 +73,7 @@ def _served(site: Site, ledger: Ledger, name: str, by: str) -> Iterator[str]:
         if record is None or record.release == name or record.state in ("rejected", "withdrawn"):
             continue
         if record.release is None or _is_before(site, record.release, name):
-            ledger.mark_released([request.request_id], name, registration["model_digest"], by)
+            ledger.mark_released([request.request_id], name, registration.model_digest, by)
             yield f"{request.request_id} is released with {name} again."
 
 
@@ -114,7 +114,7 @@ def _receipts(site: Site) -> Iterator[tuple[str, DeletionRequest]]:
             continue
 
 
-def _is_vouched_for(site: Site, name: str, registration: dict) -> bool:
+def _is_vouched_for(site: Site, name: str, registration: Registration) -> bool:
     if is_purged(site.paths, name):
         return True
     try:
@@ -124,7 +124,7 @@ def _is_vouched_for(site: Site, name: str, registration: dict) -> bool:
         return False
     requests = {request["request_id"]: request["digest"] for request in said["requests"]}
     same = requests == {request.request_id: request.digest for request in _requests(site, name)}
-    return same and said["release"] == name and said["model"]["after"] == registration["model_digest"]
+    return same and said["release"] == name and said["model"]["after"] == registration.model_digest
 
 
 def _is_before(site: Site, earlier: str, name: str) -> bool:

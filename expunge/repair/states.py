@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from expunge.project.errors import ExpungeError
 from expunge.proof.audit import CHECKS as AUDITS
-from expunge.proof.audit import Audited, Check, Finding
+from expunge.proof.audit import AuditCheck, Audited, Finding
 from expunge.repair.aliases import alias_state
 from expunge.repair.ledger import ledger_state
 from expunge.repair.locks import dvc_lock_state
@@ -49,5 +49,5 @@ def nothing_blocks(audited: Audited) -> Iterator[Finding]:
         yield Finding(state.severity, state.subject, f"{state.problem}{how}")
 
 
-AUDIT: tuple[Check, ...] = (nothing_blocks, *AUDITS)
+AUDIT: tuple[AuditCheck, ...] = (nothing_blocks, *AUDITS)
 """What the daily audit looks at: first what stops the project, then every promise."""
