@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from bench.hostile.scene import SELECTORS, Scene, scene_at
-from expunge.intake.submissions import import_path
+from expunge.intake.folder import import_path
 from expunge.project.files import read_json, sha256_file, write_json
 from expunge.releases.chain import is_finished, load_release
 from expunge.releases.cut import cut_planned
