@@ -51,13 +51,16 @@ class Params(Block):
         if self.catalog.source not in SOURCES and self.catalog.source not in (known := known_sources()):
             raise ValueError(f"catalog.source: unknown source; known are {', '.join(known)}")
         for key, name in (
-            ("release.method", self.release.method),
+            *(("release.methods", x) for x in self.release.methods),
             *(("unlearn.methods", x) for x in self.unlearn.methods),
         ):
             if name not in METHODS:
                 raise ValueError(f"{key}: unknown method {name!r}; known are {', '.join(METHODS)}")
-        if self.release.method not in self.unlearn.methods:
-            raise ValueError(f"release.method {self.release.method!r} has no block in unlearn.methods")
+        for name in self.release.methods:
+            if name not in self.unlearn.methods:
+                raise ValueError(f"release.methods: {name!r} has no block in unlearn.methods")
+        if len(set(self.release.methods)) < len(self.release.methods):
+            raise ValueError("release.methods: a method stands twice; name each once")
         return self
 
 

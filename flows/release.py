@@ -34,7 +34,7 @@ def release(method: str | None = None, name: str | None = None) -> dict[str, Any
     None where nothing is approved.
 
     Args:
-        method: unlearning method; `release.method` of params.yaml by default.
+        method: unlearning method; those of `release.methods` of params.yaml, in turn, by default.
         name: the release's name; the next number by default.
     """
     logger = get_run_logger()
@@ -43,7 +43,7 @@ def release(method: str | None = None, name: str | None = None) -> dict[str, Any
     ledger = Ledger.open(params.ledger, paths.root)
     if dropped := drop_withdrawn(paths, ledger):
         logger.info("Release %s held a withdrawn request; it is cut anew without it.", dropped)
-    chosen = method or params.release.method
+    chosen, *fallbacks = [method] if method else params.release.methods
     cut = None
     while cut is None:  # what another flow cut meanwhile is seen in the next round
         todo = plan(paths, ledger)
@@ -59,17 +59,17 @@ def release(method: str | None = None, name: str | None = None) -> dict[str, Any
             logger.info("Served again, for no live release honours them: %s.", ", ".join(todo.again))
         steps.parent(todo.live)
         forget_rows(paths, todo.requests, name or next_name(paths), todo.live)
-        cut = cut_planned(paths, ledger, todo, chosen, params.release.gold, name)
+        cut = cut_planned(paths, ledger, todo, chosen, params.release.gold, name, fallbacks)
     logger.info("Release %s serves %s.", cut.release, ", ".join(request.request_id for request in cut.requests))
     return _run(cut)
 
 
 def _run(description: Release) -> dict[str, Any]:
     name = description.release
-    digests = {"select": steps.select(name), "unlearn": steps.unlearn(name)}
-    if description.gold:
+    digests = {"select": steps.select(name)}
+    if description.gold:  # before unlearning, since a ladder of methods is judged by it
         digests["gold"] = steps.gold(name)
-    for step in (steps.embed, steps.index, steps.evaluate, steps.report, steps.register):
+    for step in (steps.unlearn, steps.embed, steps.index, steps.evaluate, steps.report, steps.register):
         digests[step.name] = step(name)
     steps.live()
     metrics = read_json(Paths().release(name).metrics)

@@ -27,7 +27,9 @@ def tiny_params(**blocks: dict) -> dict:
     params["train"] |= {"epochs": 12, "batch_size": 32, "checkpoint_epochs": 2}
     params["select"] = {"neighbours": 20, "random": 40}
     for name, values in params["unlearn"]["methods"].items():
-        if {"steps", "learning_rate"} <= values.keys() and name != "text_projection":  # what descends in the loop
+        if name == "retrain_text":
+            values |= {"steps": 6, "batch_size": 32}
+        elif {"steps", "learning_rate"} <= values.keys() and name != "text_projection":  # what descends in the loop
             values |= {"steps": 6, "retain_batch": 32}
     params["evaluate"]["relearn"] = {"max_steps": 3}
     for name, values in blocks.items():
@@ -36,9 +38,8 @@ def tiny_params(**blocks: dict) -> dict:
 
 
 def lenient_gate() -> dict[str, float]:
-    """Thresholds that any model meets: for tests of what follows a passed gate."""
-    gate = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["gate"]
-    return dict.fromkeys(gate, 1.0) | {"standard_errors": 0.0}
+    """A limit that any model meets: for tests of what follows a passed gate."""
+    return {"spreads": 1000.0, "stand_ins": 1}
 
 
 def make_project(folder: Path, params: dict | None = None, sources: bool = True) -> Path:

@@ -36,10 +36,10 @@ def test_the_shipped_settings_are_valid_and_frozen() -> None:
         ("compute", {"device": "tpu"}, "compute.device: input should be 'auto', 'cpu' or 'cuda'"),
         (
             "gate",
-            {"max_excess_forget_recall": 2},
-            "gate.max_excess_forget_recall: input should be less than or equal to 1",
+            {"spreads": 0},
+            "gate.spreads: input should be greater than 0",
         ),
-        ("release", {"method": "clip_erase"}, "release.method: unknown method 'clip_erase'; known are"),
+        ("release", {"methods": ["clip_erase"]}, "release.methods: unknown method 'clip_erase'; known are"),
         ("unlearn", {"methods": {"clip_erase": {}}}, "unlearn.methods: unknown method 'clip_erase'"),
         ("model", {"name": "ViT-B-32"}, "give either `name`"),
     ],

@@ -151,7 +151,7 @@ def test_a_second_release_builds_on_the_first_and_keeps_its_forgetting(served: P
 
 
 def test_a_release_that_fails_its_gate_is_no_candidate_and_says_which_check_failed(tmp_path: Path) -> None:
-    gate = lenient_gate() | {"max_gap_forget_similarity": 0.0}
+    gate = {"spreads": 1e-6, "stand_ins": 1}
     project = make_project(tmp_path / "project", tiny_params(gate=gate, release={"gold": False}))
     run(project, "dvc", "repro", "--quiet", "register")
     approved_request(project, "--class", "country-flag")
@@ -167,6 +167,26 @@ def test_a_release_that_fails_its_gate_is_no_candidate_and_says_which_check_fail
     refused = run(project, "expunge", "release", check=False)
     assert refused.returncode == 1
     assert "r001 failed its gate" in refused.stderr
+
+
+def test_where_a_method_fails_the_gate_the_next_is_tried_and_the_gold_standard_serves_last(tmp_path: Path) -> None:
+    """Nothing but the gold standard itself is within a millionth of a spread of the gold standard."""
+    ladder = {"methods": ["finetune", "retrain"], "gold": True}
+    project = make_project(tmp_path / "project", tiny_params(gate={"spreads": 1e-6}, release=ladder))
+    run(project, "dvc", "repro", "--quiet", "register")
+    approved_request(project, "--class", "country-flag")
+    run(project, "expunge", "release")
+    metrics = figures(project, "r001")
+    assert (metrics["method"], metrics["gate"]["passed"]) == ("retrain", True)
+    first, last = metrics["attempts"]
+    assert (first["method"], first["passed"], last["method"]) == ("finetune", False, "retrain")
+    assert first["failed"]
+    weights = [(project / folder / "model.safetensors").read_bytes() for folder in ("models/r001", "models/gold/r001")]
+    assert weights[0] == weights[1]
+    _, release = versions(project)
+    assert (release["method"], release["verdict"]) == ("retrain", "passed")
+    assert json.loads(run(project, "expunge", "trace", "r001", "--json").stdout)["method"] == "retrain"
+    assert "up to date" in run(project, "dvc", "repro").stdout
 
 
 def test_the_flow_finishes_a_release_that_was_cut_but_never_run(served: Path, tmp_path: Path) -> None:

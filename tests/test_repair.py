@@ -276,11 +276,11 @@ def test_a_gate_that_was_set_looser_than_shipped_stands_in_the_certificate_and_o
     from expunge.evaluation.settings import GateParams
     from expunge.proof.coverage import limits
 
-    loose = params_of(tmp_path, gate=GateParams(max_gap_mia_auc=0.9))
-    assert limits(loose)["looser"] == ["max_gap_mia_auc"]
+    loose = params_of(tmp_path, gate=GateParams(spreads=9.0))
+    assert limits(loose)["looser"] == ["spreads"]
     paths, params = certified_project(tmp_path / "project")
-    certify(paths, params.model_copy(update={"gate": GateParams(max_gap_mia_auc=0.9)}), "r001")
-    assert "max_gap_mia_auc 0.9 instead of 0.15" in paths.release("r001").certificate_page.read_text()
+    certify(paths, params.model_copy(update={"gate": GateParams(spreads=9.0)}), "r001")
+    assert "spreads 9.0 instead of 3.5" in paths.release("r001").certificate_page.read_text()
 
 
 # --- backup and restore ------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ def forget(place: Workplace, catalog: Catalog, releases: Sequence[set[str]], met
 def selected(place: Workplace, catalog: Catalog, ids: set[str]) -> tuple[list[ForgetRow], list[RetainRow]]:
     """The forget and the retain set of one release that forgets `ids`, as the step `select` chooses them."""
     with scratch(place, catalog) as paths:
-        where = paths.release(cut(paths, place.params, ids, place.params.release.method))
+        where = paths.release(cut(paths, place.params, ids, place.params.release.methods[0]))
         return read_forget(where.forget), read_retain(where.retain)
 
 

@@ -7,7 +7,6 @@ turns the lines into docs/benchmark.md and its appendix.
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,6 +22,7 @@ from bench.forgetting.project import Forgotten
 from bench.forgetting.results import EXAMINATION, RESULTS, RUN, has, record
 from bench.forgetting.scenarios import REPORTED, SCENARIOS, Scenario
 from expunge.corpus.catalog import Catalog
+from expunge.evaluation.gate import Subject as Judged
 from expunge.evaluation.gate import judge
 from expunge.evaluation.measure import Measured, measure
 from expunge.evaluation.sets import Sets, column, release_sets
@@ -98,9 +98,8 @@ class Bench:
         return measure(model, self.pairs, self.sets, params.evaluate, params.embed.batch_size)
 
     def verdict(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Gate and diagnosis of a model against the gold standard; nothing is put down to chance here."""
-        gate = self.place.params.gate.model_copy(update={"standard_errors": 0.0})
-        found = judge(gate, self.original.metrics, metrics, self.retrained[0].metrics, math.nan)
+        """Gate and diagnosis of a model against the gold standard."""
+        found = judge(self.place.params.gate, Judged(metrics), [Judged(self.retrained[0].metrics)])
         failed = [check["name"] for check in found["gate"]["checks"] if not check["passed"]]
         return {"diagnosis": found["diagnosis"], "failed": failed}
 

@@ -93,7 +93,7 @@ and the same seed. A *distance* is the absolute difference from it.
 
 def _leading(runs: Sequence[Result]) -> str:
     """The default against the methods that were run as often."""
-    rows, default = [], load_params().release.method
+    rows, default = [], load_params().release.methods[0]
     for name, chosen in grouped(runs, lambda run: run.method).items():
         figures = [f"{mean(chosen, key):.3f}" for key in COLUMNS.values()]
         label = f"**`{name}`** (default)" if name == default else f"`{name}`"
@@ -212,7 +212,7 @@ machine, command, commit, hyperparameters and seed.
 def _draw(runs: Sequence[Result]) -> None:
     """Distance in forgetting against distance in retention, area by cost; the corner is the gold standard."""
     canvas = Figure(figsize=(8, 5.2), layout="constrained")
-    axes, ours = canvas.subplots(), load_params().release.method
+    axes, ours = canvas.subplots(), load_params().release.methods[0]
     for name, chosen in grouped(runs, lambda run: run.method).items():
         forgetting = fmean([mean(chosen, "forget_recall"), mean(chosen, "forget_similarity")])
         keys = ("neighbours_recall", "neighbours_similarity", "retain_recall", "unguarded_recall")

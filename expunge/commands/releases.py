@@ -25,7 +25,8 @@ COLUMNS = {"original": "before", "unlearned": "after", "retrained": "retrained"}
 
 def release(
     method: Annotated[
-        str | None, typer.Option(help="Unlearning method; `release.method` of params.yaml by default.")
+        str | None,
+        typer.Option(help="The one method to use; those of `release.methods` in turn by default."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the release; the next number by default.")] = None,
 ) -> None:
@@ -249,6 +250,8 @@ def _print_release(paths: Paths, metrics: ReleaseMetrics) -> None:
     console.print(table)
     cost = metrics.cost
     console.print(f"Gate {verdict}, diagnosis: {metrics.diagnosis}.")
+    for attempt in metrics.refused_attempts:
+        console.print(f"  tried before: {attempt.method}, which failed {', '.join(attempt.failed)}")
     for check in metrics.gate.failed:
         console.print(f"  failed: {check.name} {check.value:.3f} > {check.limit:.3f}  {check.meaning}")
     if cost.retrain_seconds:

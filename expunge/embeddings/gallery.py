@@ -52,10 +52,11 @@ class Matches:
     loss: Tensor
 
 
-def view(clip: Clip, pairs: Pairs, batch_size: int) -> Gallery:
-    """Encode all of `pairs` with `clip`, in evaluation mode and float32."""
-    blocks = [range(start, min(start + BLOCK, len(pairs))) for start in range(0, len(pairs), BLOCK)]
-    images = torch.cat([clip.encode_images(pairs.images(list(block)), batch_size) for block in blocks])
+def view(clip: Clip, pairs: Pairs, batch_size: int, images: Tensor | None = None) -> Gallery:
+    """Encode all of `pairs` with `clip`, in evaluation mode and float32; `images` are taken as they are."""
+    if images is None:
+        blocks = [range(start, min(start + BLOCK, len(pairs))) for start in range(0, len(pairs), BLOCK)]
+        images = torch.cat([clip.encode_images(pairs.images(list(block)), batch_size) for block in blocks])
     return Gallery(images, clip.encode_texts(pairs.canonical(), batch_size), clip.model.logit_scale.exp().item())
 
 

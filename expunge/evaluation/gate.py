@@ -1,55 +1,105 @@
 """The judge: may this release become `candidate`, and if not, what is wrong with its model?
 
-The yardstick is the gold standard, a model retrained without the forget set. Where none was trained, the original
-model stands in for it on everything that must stay, and the never-seen level estimated from held-out pairs on what
-must go; the verdict then says `reference: estimate`.
+The yardstick is retraining, and retraining is a distribution: two models retrained with other seeds differ as well. So
+every figure of the release is compared with what the retrainings at hand have, and the gap is read in *spreads*: the
+standard deviation of one retraining about the mean of others (`spread`). What a retraining could well have passes; what
+hardly any would have does not. Each request is judged on its own as well as all of them together, since the one could
+hide behind the other.
+
+The retrainings at hand are the gold standards of the run. Where none was trained, text towers that were retrained from
+a clean start stand in for them on what must go, the original model on what must stay, and the verdict says
+`reference: estimate`.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import NormalDist, fmean
 from typing import Any
 
+import numpy as np
+
+from expunge.evaluation.figures import FORGOTTEN, RETAINED, Figure, small_set_variance
 from expunge.evaluation.settings import GateParams
+from expunge.evaluation.spread import Spread, recorded
 from expunge.project.errors import ExpungeError
+
+SHAPE_FEWEST = 8
+"""Of fewer pairs neither their spread nor their distribution says anything."""
+FARTHEST = 100.0
+"""Spreads beyond which a gap is not told apart: keeps figures finite."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One threshold: `value` must not exceed `limit`."""
+    """One figure: its gap, `value`, must not exceed `limit`, both in spreads.
+
+    Attributes:
+        name: the figure, with the request's id behind a dot where it is that of one request.
+        measured: the figure of the release.
+        reference: mean of the retrainings.
+        beyond: share of retrainings that would lie further out, were the figure normally distributed.
+    """
 
     name: str
     passed: bool
     value: float
     limit: float
+    measured: float
+    reference: float
+    beyond: float
     meaning: str
     kind: str
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What the judge is told of one model.
+
+    Attributes:
+        metrics: its block `M`.
+        requests: request id → its forget figures.
+        similarities: cosines of the forgotten pairs, under "" of all, and by request id; may be left out.
+        traces: what its text tower itself tells; may be left out.
+    """
+
+    metrics: Mapping[str, Any]
+    requests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    similarities: Mapping[str, np.ndarray] = field(default_factory=dict)
+    traces: Mapping[str, Any] = field(default_factory=dict)
+
+
 def judge(
     params: GateParams,
-    original: dict[str, Any],
-    unlearned: dict[str, Any],
-    retrained: dict[str, Any] | None,
-    expected_similarity: float,
+    unlearned: Subject,
+    retrainings: Sequence[Subject],
+    original: Subject | None = None,
+    spread: Spread | None = None,
 ) -> dict[str, Any]:
     """The `gate` block and the `diagnosis` of `metrics.json`.
 
     Args:
-        original, unlearned, retrained: blocks `M`; `retrained` is None where no gold standard was trained.
-        expected_similarity: estimated mean cosine of the forgotten pairs had they never been seen.
+        retrainings: gold standards, or where `original` is given the text towers that stand in for them.
+        original: the parent's model, where there is no gold standard: the reference of what must stay.
+        spread: what retrainings differ by; what comes with the library by default.
 
     Raises:
-        ExpungeError: the forget set is empty: a model that had nothing to forget must not pass for one that forgot.
+        ExpungeError: the forget set is empty (a model that had nothing to forget must not pass for one that forgot), or
+            there is nothing to compare with.
     """
-    if not unlearned.get("forget", {}).get("count"):
+    if not unlearned.metrics.get("forget", {}).get("count"):
         raise ExpungeError("The release forgets nothing, so there is nothing to judge; check its requests.")
-    checks = _checks(params, original, unlearned, retrained, expected_similarity)
+    if not retrainings:
+        raise ExpungeError("There is no retraining to compare with; set release.gold, or gate.stand_ins to 1 or more.")
+    spread = spread or recorded()
+    checks = [*_forgotten(params, unlearned, retrainings, spread), *_traces(params, unlearned, retrainings)]
+    checks += _retained(params, unlearned, [original] if original else retrainings, spread)
     return {
         "gate": {
             "passed": all(check.passed for check in checks),
-            "reference": "gold" if retrained else "estimate",
+            "reference": "estimate" if original else "gold",
+            "retrainings": len(retrainings),
             "checks": [{key: value for key, value in asdict(check).items() if key != "kind"} for check in checks],
         },
         "diagnosis": diagnose(checks),
@@ -65,82 +115,100 @@ def diagnose(checks: list[Check]) -> str:
     return "effective"
 
 
-def _standard_error(unlearned: dict[str, Any], retrained: dict[str, Any]) -> float:
-    """Of the difference between two mean similarities of the forgotten pairs, taken as independent."""
-    spread = [block["forget"]["pair_similarity_sd"] for block in (unlearned, retrained)]
-    return math.hypot(*spread) / math.sqrt(unlearned["forget"]["count"])
+def _check(params: GateParams, figure: Figure, name: str, measured: float, reference: float, deviation: float) -> Check:
+    """A gap of `measured` from `reference`, whose standard deviation between retrainings is `deviation`."""
+    gap = float(np.clip((measured - reference) / deviation if deviation else 0.0, -FARTHEST, FARTHEST))
+    counts = {"both": abs(gap), "above": max(0.0, gap), "below": max(0.0, -gap)}[figure.sides]
+    kind = figure.above if gap > 0 else figure.below
+    beyond = 2 * NormalDist().cdf(-abs(gap))
+    return Check(
+        name, counts <= params.spreads, counts, params.spreads, measured, reference, beyond, figure.meaning, kind
+    )
 
 
-def _checks(
-    params: GateParams,
-    original: dict[str, Any],
-    unlearned: dict[str, Any],
-    retrained: dict[str, Any] | None,
-    expected_similarity: float,
-) -> list[Check]:
-    reference = retrained or original
-    aim = retrained["forget"]["pair_similarity"] if retrained else expected_similarity
-    # A model that never saw a pair may still match it, by what its caption shares with others; no gold, no credit.
-    aim_recall = retrained["forget"]["image_to_text_r1"] if retrained else 0.0
-    aim_auc = retrained["mia_auc"] if retrained else 0.5
-    excess = unlearned["forget"]["pair_similarity"] - aim
-    # Two retrainings differ in this, too. Chance excuses forgetting too much, never forgetting too little.
-    chance = params.standard_errors * _standard_error(unlearned, retrained) if retrained and excess < 0 else 0.0
+def _forgotten(
+    params: GateParams, unlearned: Subject, retrainings: Sequence[Subject], spread: Spread
+) -> Iterator[Check]:
+    """All requests together, then each on its own where there are several."""
+    parts = ["", *(sorted(unlearned.requests) if len(unlearned.requests) > 1 else [])]
+    for part in parts:
+        blocks = [
+            subject.requests[part] if part else subject.metrics["forget"] for subject in (unlearned, *retrainings)
+        ]
+        for figure in FORGOTTEN:
+            if figure.needs > blocks[0]["count"]:
+                continue
+            measured, *known = (figure.read(block) for block in blocks)
+            extra = small_set_variance(figure, blocks[1:], spread)
+            deviation = spread.of_difference(figure.name, len(known), extra)
+            yield _check(params, figure, _named(figure.name, part), measured, fmean(known), deviation)
+        if shape := _shape(params, part, unlearned, retrainings):
+            yield shape
+    yield from _membership(params, unlearned, retrainings, spread)
 
-    def gap(group: str, metric: str) -> float:
-        return abs(unlearned[group][metric] - reference[group][metric])
 
-    def check(name: str, value: float, limit: float, kind: str, meaning: str) -> Check:
-        return Check(name, value <= limit, value, limit, meaning, kind)
+MEMBERSHIP = Figure("membership", "Membership attack's AUC against that on retrained models.")
+SHAPE = Figure(
+    "forget_shape",
+    "Distribution of the forgotten pairs' similarities about their mean, against that of retrained models.",
+    sides="above",
+    above="over-generalised",
+)
+ROWS = Figure(
+    "token_rows",
+    "Length of the forgotten words' rows among the weights, against that in retrained models.",
+    below="over-generalised",
+)
+HEAP = Figure(
+    "word_heap",
+    "How near to each other the text tower puts the forgotten words, against retrained models.",
+    sides="above",
+    above="over-generalised",
+)
 
-    return [
-        check(
-            "forget_recall",
-            max(0.0, unlearned["forget"]["image_to_text_r1"] - aim_recall),
-            params.max_excess_forget_recall,
-            "ineffective",
-            "Share of forgotten pictures that still find their caption first, beyond what the reference finds.",
-        ),
-        check(
-            "forget_similarity",
-            max(0.0, abs(excess) - chance),
-            params.max_gap_forget_similarity,
-            "ineffective" if excess > 0 else "over-generalised",
-            "Distance of the forgotten pairs' mean similarity from that of never-seen pairs; below it, less chance.",
-        ),
-        check(
-            "membership",
-            abs(unlearned["mia_auc"] - aim_auc),
-            params.max_gap_mia_auc,
-            "ineffective" if unlearned["mia_auc"] > aim_auc else "over-generalised",
-            "Distance of the membership attack's AUC from that on a model that never saw the data.",
-        ),
-        check(
-            "neighbour_recall",
-            gap("neighbours", "image_to_text_r1"),
-            params.max_gap_neighbour_recall,
-            "over-generalised",
-            "Distance of the neighbours' image→text R@1 from the reference.",
-        ),
-        check(
-            "neighbour_similarity",
-            gap("neighbours", "pair_similarity"),
-            params.max_gap_neighbour_similarity,
-            "over-generalised",
-            "Distance of the neighbours' mean pair similarity from the reference.",
-        ),
-        check(
-            "retain_recall",
-            max(0.0, reference["retain"]["image_to_text_r1"] - unlearned["retain"]["image_to_text_r1"]),
-            params.max_drop_retain_recall,
-            "catastrophic",
-            "Loss of image→text R@1 on retained pictures against the reference.",
-        ),
-        check(
-            "test_similarity",
-            max(0.0, reference["test"]["pair_similarity"] - unlearned["test"]["pair_similarity"]),
-            params.max_drop_test_similarity,
-            "catastrophic",
-            "Loss of pair similarity on held-out pictures against the reference.",
-        ),
-    ]
+
+def _membership(
+    params: GateParams, unlearned: Subject, retrainings: Sequence[Subject], spread: Spread
+) -> Iterator[Check]:
+    if "mia_auc" in unlearned.metrics:
+        known = [subject.metrics["mia_auc"] for subject in retrainings]
+        deviation = spread.of_difference("membership", len(known))
+        yield _check(params, MEMBERSHIP, "membership", unlearned.metrics["mia_auc"], fmean(known), deviation)
+
+
+def _shape(params: GateParams, part: str, unlearned: Subject, retrainings: Sequence[Subject]) -> Check | None:
+    """Two-sample Kolmogorov–Smirnov test of the similarities less their mean, which is judged by itself."""
+    from scipy.stats import ks_2samp
+
+    found = [subject.similarities.get(part) for subject in (unlearned, *retrainings)]
+    if any(values is None or len(values) < SHAPE_FEWEST for values in found):
+        return None
+    own, *known = (values - values.mean() for values in found if values is not None)
+    tested = ks_2samp(own, np.concatenate(known), method="asymp")
+    gap = -NormalDist().inv_cdf(max(tested.pvalue / 2, 1e-300)) if tested.pvalue < 1 else 0.0
+    return _check(
+        params, SHAPE, _named(SHAPE.name, part), tested.statistic, 0.0, tested.statistic / gap if gap else 0.0
+    )
+
+
+def _traces(params: GateParams, unlearned: Subject, retrainings: Sequence[Subject]) -> Iterator[Check]:
+    own, known = unlearned.traces, [subject.traces for subject in retrainings]
+    if own.get("row_shift") is not None:
+        deviation = ((1 + 1 / len(known)) / own["rows"]) ** 0.5
+        reference = fmean(block["row_shift"] for block in known)
+        yield _check(params, ROWS, ROWS.name, own["row_shift"], reference, deviation)
+    if own.get("heap") is not None:
+        error = fmean(block["heap_error"] ** 2 for block in known) / len(known)
+        reference = fmean(block["heap"] for block in known)
+        yield _check(params, HEAP, HEAP.name, own["heap"], reference, (own["heap_error"] ** 2 + error) ** 0.5)
+
+
+def _retained(params: GateParams, unlearned: Subject, references: Sequence[Subject], spread: Spread) -> Iterator[Check]:
+    for figure in RETAINED:
+        measured, *known = (figure.read(subject.metrics[figure.group]) for subject in (unlearned, *references))
+        deviation = spread.of_difference(figure.name, len(known))
+        yield _check(params, figure, figure.name, measured, fmean(known), deviation)
+
+
+def _named(figure: str, request: str) -> str:
+    return f"{figure}.{request}" if request else figure

@@ -35,9 +35,15 @@ class Measured:
     matches: Matches
 
 
-def measure(clip: Clip, pairs: Pairs, sets: Sets, params: EvaluateParams, batch_size: int) -> Measured:
-    """Every metric of `clip` but the relearning steps, which need the original model's recall first."""
-    gallery = view(clip, pairs, batch_size)
+def measure(
+    clip: Clip, pairs: Pairs, sets: Sets, params: EvaluateParams, batch_size: int, images: Tensor | None = None
+) -> Measured:
+    """Every metric of `clip` but the relearning steps, which need the original model's recall first.
+
+    Args:
+        images: the image embeddings of all pairs where they are known, [N, D].
+    """
+    gallery = view(clip, pairs, batch_size, images)
     matches = match(gallery)
     named = zero_shot.classify(clip, gallery.images, pairs.classes, params.zero_shot.templates)
     metrics: dict[str, Any] = {

@@ -111,26 +111,61 @@ class RequestFigures(Block):
 
 
 class Threshold(Block):
-    """One condition of the gate, met where `value` does not exceed `limit`."""
+    """One condition of the gate, met where `value`, a gap in spreads, does not exceed `limit`.
+
+    Attributes:
+        measured, reference: the figure of the release, and the mean of what it was compared with.
+        beyond: share of retrainings that would lie further out, were the figure normally distributed.
+    """
 
     name: str
     passed: bool
     value: float
     limit: float
     meaning: str
+    measured: float | None = None
+    reference: float | None = None
+    beyond: Fraction | None = None
 
 
 class GateResult(Block):
-    """The gate's verdict; `reference` says whether a gold standard or an estimate was compared with."""
+    """The gate's verdict; `reference` says whether a gold standard or an estimate was compared with, and `retrainings`
+    how many models that is."""
 
     passed: bool
     reference: Literal["gold", "estimate"]
+    retrainings: int = 1
     checks: tuple[Threshold, ...]
 
     @property
     def failed(self) -> list[Threshold]:
         """The conditions that were not met."""
         return [check for check in self.checks if not check.passed]
+
+
+class Traces(Block):
+    """What the text tower itself tells of the forgotten words; null where there are too few of them.
+
+    Attributes:
+        row_shift: mean norm of their rows, in standard deviations about that of never-trained tokens.
+        rows: number of those rows.
+        heap, heap_error: mean cosine among them less that among never-trained words, and its standard error.
+    """
+
+    row_shift: float | None
+    rows: int
+    heap: float | None
+    heap_error: float | None
+
+
+class Attempt(Block):
+    """One rung of a release's ladder of methods; the last one is judged by the gate of the release itself."""
+
+    method: str
+    seconds: float
+    passed: bool | None = None
+    diagnosis: Diagnosis | None = None
+    failed: tuple[str, ...] = ()
 
 
 class ReleaseCost(Block):
@@ -165,7 +200,9 @@ class ReleaseMetrics(Block):
     Attributes:
         requests: ids of the requests that the release serves.
         per_request: request id → its forget figures.
+        traces: model → what its text tower tells.
         expected_similarity: mean cosine that the forgotten pairs are estimated to have had they never been seen.
+        attempts: the methods that were tried, where the release names several.
     """
 
     release: str
@@ -174,10 +211,17 @@ class ReleaseMetrics(Block):
     method: str
     models: ComparedModels
     per_request: dict[str, RequestFigures]
+    traces: dict[ModelName, Traces] = Field(default_factory=dict)
     expected_similarity: float
     cost: ReleaseCost
     gate: GateResult
     diagnosis: Diagnosis
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def refused_attempts(self) -> tuple[Attempt, ...]:
+        """What was tried before the method that made the model."""
+        return self.attempts[:-1]
 
 
 Metrics = BaseMetrics | ReleaseMetrics

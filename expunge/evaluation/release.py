@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from expunge.corpus.catalog import Catalog
-from expunge.evaluation.gate import judge
+from expunge.evaluation.gate import Subject, judge
 from expunge.evaluation.levels import expected_similarity
 from expunge.evaluation.measure import Measured, group_metrics, measure, relearn
 from expunge.evaluation.sets import Sets, release_sets, rows_of
+from expunge.evaluation.stand_ins import stand_ins
+from expunge.evaluation.traces import Words, traces, words_of
 from expunge.models.clip import Clip
-from expunge.models.pairs import Pairs
+from expunge.models.pairs import Pairs, read_wording
 from expunge.project.progress import progress
 from expunge.selection.sets import ForgetRow, RetainRow
 from expunge.settings import Params
@@ -28,12 +32,86 @@ class Evaluation:
     Attributes:
         sets: the rows that were reported on.
         measured: the models that there are, by their names in `MODELS`.
-        metrics: the blocks `models`, `per_request`, `expected_similarity`, `diagnosis` and `gate` of metrics.json.
+        metrics: the blocks `models`, `per_request`, `traces`, `expected_similarity`, `diagnosis` and `gate` of
+            metrics.json.
     """
 
     sets: Sets
     measured: dict[str, Measured]
     metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The models of a release as far as the judge asks about them.
+
+    Attributes:
+        forgotten: sample ids of this release and its ancestors.
+        requests: request id → rows that it forgets.
+        traces: what the text tower of each model tells.
+        verdict: the blocks `gate` and `diagnosis`.
+    """
+
+    sets: Sets
+    forgotten: frozenset[str]
+    requests: dict[str, np.ndarray]
+    measured: dict[str, Measured]
+    traces: dict[str, dict[str, Any]]
+    verdict: dict[str, Any]
+
+
+def judge_release(
+    catalog: Catalog,
+    pairs: Pairs,
+    models: Mapping[str, Clip],
+    forget: Sequence[ForgetRow],
+    retained: Sequence[RetainRow],
+    release: str,
+    params: Params,
+) -> Judged:
+    """Measure the models of `release` and judge: what decides whether it may be used, and nothing else.
+
+    Args:
+        pairs: the whole catalog.
+        models: `original` and `unlearned`; `retrained` too where there is a gold standard.
+        forget: the release's cumulative forget set.
+
+    Raises:
+        ExpungeError: the release forgets nothing.
+    """
+    forgotten = frozenset(row.sample_id for row in forget)
+    own = [row for row in forget if row.release == release]
+    sets = release_sets(catalog, {row.sample_id for row in own}, forgotten, retained)
+    requests = {name: rows_of(catalog, ids) for name, ids in _by_request(own).items()}
+    words = _words(catalog, models["original"], sets, forgotten, params)
+    measured: dict[str, Measured] = {}
+    found: dict[str, dict[str, Any]] = {}
+    with progress(f"evaluate {release}") as report:
+        for number, (name, model) in enumerate(models.items(), 1):
+            measured[name] = measure(model, pairs, sets, params.evaluate, params.embed.batch_size)
+            found[name] = traces(model, words)
+            report(number, len(models))
+
+    def subject(seen: Measured, traced: dict[str, Any]) -> Subject:
+        similarities = seen.gallery.similarities.double().numpy()
+        return Subject(
+            seen.metrics,
+            {name: group_metrics(seen.gallery, seen.matches, seen.named, rows) for name, rows in requests.items()},
+            {"": similarities[sets.groups["forget"]]} | {name: similarities[rows] for name, rows in requests.items()},
+            traced,
+        )
+
+    subjects = {name: subject(seen, found[name]) for name, seen in measured.items()}
+
+    if "retrained" in measured:
+        verdict = judge(params.gate, subjects["unlearned"], [subjects["retrained"]])
+        return Judged(sets, forgotten, requests, measured, found, verdict)
+    original, retrained = measured["original"], []
+    for model in stand_ins(catalog, models["original"], original.gallery, forgotten, params):
+        seen = measure(model, pairs, sets, params.evaluate, params.embed.batch_size, original.gallery.images)
+        retrained.append(subject(seen, traces(model, words)))
+    verdict = judge(params.gate, subjects["unlearned"], retrained, subjects["original"])
+    return Judged(sets, forgotten, requests, measured, found, verdict)
 
 
 def evaluate_release(
@@ -45,35 +123,23 @@ def evaluate_release(
     release: str,
     params: Params,
 ) -> Evaluation:
-    """Measure, attack and judge the models of `release`.
-
-    Args:
-        pairs: the whole catalog.
-        models: `original` and `unlearned`; `retrained` too where there is a gold standard.
-        forget: the release's cumulative forget set.
+    """Measure, judge and attack the models of `release`; arguments as of `judge_release`.
 
     Raises:
         ExpungeError: the release forgets nothing, or there are too few held-out pairs for the estimate.
     """
-    forgotten = {row.sample_id for row in forget}
-    own = [row for row in forget if row.release == release]
-    sets = release_sets(catalog, {row.sample_id for row in own}, forgotten, retained)
-    measured: dict[str, Measured] = {}
-    with progress(f"evaluate {release}") as report:
-        for number, (name, model) in enumerate(models.items(), 1):
-            measured[name] = measure(model, pairs, sets, params.evaluate, params.embed.batch_size)
-            report(number, len(models))
-    steps = relearning_steps(models, measured, pairs, sets, params)
-    blocks: dict[str, Any] = {name: found.metrics | {"relearn_steps": steps[name]} for name, found in measured.items()}
-    expected = expected_similarity(catalog, measured["original"].gallery, sets.groups["forget"], forgotten)
-    verdict = judge(params.gate, blocks["original"], blocks["unlearned"], blocks.get("retrained"), expected)
+    found = judge_release(catalog, pairs, models, forget, retained, release, params)
+    steps = relearning_steps(models, found.measured, pairs, found.sets, params)
+    blocks = {name: seen.metrics | {"relearn_steps": steps[name]} for name, seen in found.measured.items()}
+    original, asked = found.measured["original"].gallery, found.sets.groups["forget"]
     metrics = {
         "models": {name: blocks.get(name) for name in MODELS},
-        "per_request": _per_request(catalog, own, measured),
-        "expected_similarity": expected,
-        **verdict,
+        "per_request": _per_request(found.requests, found.measured),
+        "traces": found.traces,
+        "expected_similarity": expected_similarity(catalog, original, asked, found.forgotten),
+        **found.verdict,
     }
-    return Evaluation(sets, measured, metrics)
+    return Evaluation(found.sets, found.measured, metrics)
 
 
 def relearning_steps(
@@ -92,12 +158,25 @@ def relearning_steps(
     return steps
 
 
-def _per_request(catalog: Catalog, rows: Sequence[ForgetRow], measured: Mapping[str, Measured]) -> dict[str, Any]:
-    """The forget figures of each request of the batch."""
-    found: dict[str, Any] = {}
-    for request_id in sorted({row.request_id for row in rows}):
-        chosen = rows_of(catalog, {row.sample_id for row in rows if row.request_id == request_id})
-        found[request_id] = {"count": len(chosen), "retrained": None} | {
-            name: group_metrics(seen.gallery, seen.matches, seen.named, chosen) for name, seen in measured.items()
-        }
+def _words(catalog: Catalog, clip: Clip, sets: Sets, forgotten: Set[str], params: Params) -> Words:
+    trained = rows_of(catalog, catalog.split_ids("train") - forgotten)
+    held_out = rows_of(catalog, (catalog.split_ids("calibration") | catalog.split_ids("test")) - forgotten)
+    forget, remaining, unseen = (read_wording(catalog, rows) for rows in (sets.groups["forget"], trained, held_out))
+    return words_of(clip, forget, remaining, unseen, params.train)
+
+
+def _by_request(rows: Sequence[ForgetRow]) -> dict[str, set[str]]:
+    """Request id → the samples that it selects, sorted by id."""
+    found: dict[str, set[str]] = {}
+    for row in sorted(rows, key=lambda row: row.request_id):
+        found.setdefault(row.request_id, set()).add(row.sample_id)
     return found
+
+
+def _per_request(requests: Mapping[str, np.ndarray], measured: Mapping[str, Measured]) -> dict[str, Any]:
+    """The forget figures of each request of the batch."""
+    return {
+        request_id: {"count": len(rows), "retrained": None}
+        | {name: group_metrics(seen.gallery, seen.matches, seen.named, rows) for name, seen in measured.items()}
+        for request_id, rows in requests.items()
+    }

@@ -29,6 +29,7 @@ from expunge.lineage.dvc.locks import relative
 from expunge.lineage.lineage import Project
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
+from expunge.releases.chain import served_method
 from expunge.releases.registration import Registration
 from expunge.requests.request import DeletionRequest
 from expunge.settings import Params
@@ -61,7 +62,7 @@ def trace(paths: Paths, params: Params, thing: str) -> Account:
         ancestors=tuple(_summary(project, ancestor) for ancestor in project.ancestors(name)),
         children=tuple(other for other in project.names if project.parent(other) == name),
         requests=tuple(_request(request) for request in release.requests) if release else (),
-        method=release.method.name if release else None,
+        method=served_method(paths, release).name if release else None,
         verdict=_verdict(registration),
         release_digest=registration.release_digest if registration else None,
         model_digest=_model_digest(project, name),

@@ -8,6 +8,7 @@ reaches beyond it is written here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from importlib.resources import files
 
@@ -37,7 +38,9 @@ def root_stages(paths: Paths, source: str, purged: bool = False) -> str:
     return _rendered("project.dvc.yaml.j2", paths, chosen, purged=purged)
 
 
-def release_stages(paths: Paths, release: str, parent: str, method: str, gold: bool) -> str:
+def release_stages(
+    paths: Paths, release: str, parent: str, method: str, gold: bool, fallbacks: Sequence[str] = ()
+) -> str:
     """The `dvc.yaml` of a release that unlearns by `method`.
 
     It is the same for every release but for the names, and two more things: the gold standard may be left out, and the
@@ -46,17 +49,25 @@ def release_stages(paths: Paths, release: str, parent: str, method: str, gold: b
 
     Args:
         gold: whether a gold standard is retrained.
+        fallbacks: methods that are tried in turn where the first fails the gate.
 
     Raises:
         ExpungeError: as `root_stages`.
     """
     chosen = (f"{METHODS}.{method}", f"{METHODS.replace('.', '/')}/${{method.name}}.py")
     return _rendered(
-        "release.dvc.yaml.j2", paths, chosen, release=release, parent=parent, gold=gold, first=parent == BASE
+        "release.dvc.yaml.j2",
+        paths,
+        chosen,
+        release=release,
+        parent=parent,
+        gold=gold,
+        first=parent == BASE,
+        fallbacks=list(fallbacks),
     )
 
 
-def _rendered(template: str, paths: Paths, chosen: tuple[str, str] | None, **facts: str | bool) -> str:
+def _rendered(template: str, paths: Paths, chosen: tuple[str, str] | None, **facts: str | bool | list[str]) -> str:
     text = (files(ROOM) / template).read_text(encoding="utf-8")
     sources = Sources(paths.root) if has_sources(paths) else None
     environment = jinja2.Environment(
@@ -66,15 +77,24 @@ def _rendered(template: str, paths: Paths, chosen: tuple[str, str] | None, **fac
         autoescape=False,
         undefined=jinja2.StrictUndefined,
     )
-    environment.globals["code"] = partial(_code, paths, sources, chosen)
+    others = [f"{METHODS}.{name}" for name in (facts.get("fallbacks") or ())]
+    environment.globals["code"] = partial(_code, paths, sources, chosen, others)
     return environment.from_string(text).render(**facts)
 
 
 def _code(
-    paths: Paths, sources: Sources | None, chosen: tuple[str, str] | None, step: str, chooses: bool = False
+    paths: Paths,
+    sources: Sources | None,
+    chosen: tuple[str, str] | None,
+    others: Sequence[str],
+    step: str,
+    chooses: bool = False,
 ) -> list[str]:
-    """Files that `step` depends on for its code; if it `chooses`, with the chosen module, whose file DVC finds by the
-    second name of the pair."""
+    """Files that `step` depends on for its code.
+
+    If it `chooses`, with the chosen module, whose file DVC finds by the second name of the pair, and the modules
+    `others`.
+    """
     if sources is None:
         return [paths.library_version.relative_to(paths.root).as_posix()]
     command = f"expunge.steps.{step}"
@@ -82,4 +102,4 @@ def _code(
         return sources.reached(command)
     module, spelled = chosen
     file = f"{module.replace('.', '/')}.py"
-    return [spelled if path == file else path for path in sources.reached(command, module)]
+    return [spelled if path == file else path for path in sources.reached(command, module, *others)]

@@ -170,6 +170,11 @@ class ReleasePaths:
         return self.root / "models" / self.name
 
     @property
+    def attempts(self) -> Path:
+        """What became of each method that was tried, where a release names several."""
+        return self.root / "reports" / self.name / "attempts.json"
+
+    @property
     def gold(self) -> Path:
         """The model retrained without the forget set of this release and its ancestors."""
         return self.root / "models" / "gold" / self.name

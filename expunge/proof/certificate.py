@@ -39,7 +39,7 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 ABOUT_RELEASE = "urn:expunge:certificate:v1"
 ABOUT_REQUEST = "urn:expunge:request-certificate:v1"
 NOT_PURGED = {"state": "not purged yet"}
-FIGURES = ("diagnosis", "gate", "model", "models", "expected_similarity")
+FIGURES = ("diagnosis", "gate", "attempts", "model", "models", "expected_similarity")
 """The parts of metrics.json that a certificate repeats: verdicts and measurements, but no costs."""
 
 LIMITS = (

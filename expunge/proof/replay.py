@@ -48,13 +48,14 @@ def replay(
     if not weights(paths, parent).is_file():
         raise ExpungeError(f"{weights(paths, parent)} is gone, perhaps purged; without it {name} cannot be replayed.")
     from expunge.models import clip
+    from expunge.releases.chain import load_release, served_method
     from expunge.unlearning.release import unlearn_release
 
     with tempfile.TemporaryDirectory(prefix="expunge-replay-") as folder:
         again = Paths(Path(folder))
         _link(paths, again, name, parent)
         with contextlib.redirect_stdout(sys.stderr):
-            unlearn_release(again, params, name)
+            unlearn_release(again, params, name, served_method(paths, load_release(paths, name)))
         checks = [_recipe_check(params, again, predicate)]
         where, certified = relative(paths, weights(paths, name)), predicate["model"]["after"]
         found = sha256_file(weights(again, name))

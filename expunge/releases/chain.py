@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 
 from expunge.project.errors import ExpungeError
+from expunge.project.files import read_json
 from expunge.project.paths import BASE, Paths
 from expunge.project.schema import validated
 from expunge.releases.registration import registered
-from expunge.releases.release import Live, Release
+from expunge.releases.release import Live, MethodChoice, Release
 
 
 def load_release(paths: Paths, name: str) -> Release:
@@ -53,6 +54,13 @@ def chain(paths: Paths) -> list[str]:
             raise ExpungeError(f"The parents of {names[0]} run in a circle at {parent}; mend {description}.")
         names.append(parent)
     return names[::-1]
+
+
+def served_method(paths: Paths, release: Release) -> MethodChoice:
+    """The method that made the release's model: of a ladder the rung that served, the first until one has."""
+    made = paths.release(release.release).unlearning
+    name = read_json(made)["method"] if release.fallbacks and made.is_file() else release.method.name
+    return next((rung for rung in release.rungs if rung.name == name), release.method)
 
 
 def served_requests(paths: Paths) -> dict[str, str]:

@@ -27,9 +27,17 @@ from expunge.requests.request import DeletionRequest
 
 
 def create_release(
-    paths: Paths, requests: Sequence[DeletionRequest], method: str, gold: bool, name: str | None = None
+    paths: Paths,
+    requests: Sequence[DeletionRequest],
+    method: str,
+    gold: bool,
+    name: str | None = None,
+    fallbacks: Sequence[str] = (),
 ) -> Release:
     """Freeze `requests` into a new release whose parent is the live one, and make it live.
+
+    Args:
+        fallbacks: methods that are tried in turn where `method` fails the gate.
 
     Raises:
         ExpungeError: the name is taken or cannot be a folder's, a request is served already, the files cannot be
@@ -54,6 +62,7 @@ def create_release(
         release=name,
         parent=existing[-1],
         method=MethodChoice(name=method),
+        fallbacks=tuple(MethodChoice(name=fallback) for fallback in fallbacks),
         gold=gold,
         requests=tuple(requests),
     )
@@ -63,7 +72,13 @@ def create_release(
 
 
 def cut_planned(
-    paths: Paths, ledger: Ledger, seen: ReleasePlan, method: str, gold: bool, name: str | None = None
+    paths: Paths,
+    ledger: Ledger,
+    seen: ReleasePlan,
+    method: str,
+    gold: bool,
+    name: str | None = None,
+    fallbacks: Sequence[str] = (),
 ) -> Release | None:
     """Cut what was `seen` to be waiting, if that is still so; None where the chain or the ledger moved meanwhile.
 
@@ -73,7 +88,7 @@ def cut_planned(
     with cutting(paths):
         if plan(paths, ledger) != seen or seen.unfinished or not seen.requests:
             return None
-        return create_release(paths, seen.requests, method, gold, name)
+        return create_release(paths, seen.requests, method, gold, name, fallbacks)
 
 
 def _publish(paths: Paths, release: Release) -> None:

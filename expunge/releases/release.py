@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from expunge.project.paths import BASE
 from expunge.project.schema import Block
@@ -27,8 +27,23 @@ class Release(Block):
     release: str
     parent: str
     method: MethodChoice
+    fallbacks: tuple[MethodChoice, ...] = Field((), description="tried in turn where the method fails the gate")
     gold: bool = Field(True, description="also retrain without the forget set, to compare with")
     requests: tuple[DeletionRequest, ...] = Field(min_length=1)
+
+    @property
+    def rungs(self) -> tuple[MethodChoice, ...]:
+        """The methods in the order in which they are tried."""
+        return (self.method, *self.fallbacks)
+
+    @field_validator("fallbacks")
+    @classmethod
+    def _none_twice(cls, fallbacks: tuple[MethodChoice, ...], info: ValidationInfo) -> tuple[MethodChoice, ...]:
+        first = [info.data["method"]] if "method" in info.data else []
+        names = [choice.name for choice in (*first, *fallbacks)]
+        if len(set(names)) < len(names):
+            raise ValueError("a method stands twice on the ladder; name each once")
+        return fallbacks
 
     @field_validator("release")
     @classmethod

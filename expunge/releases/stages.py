@@ -23,7 +23,14 @@ def stages_text(paths: Paths, release: Release) -> str:
     Raises:
         ExpungeError: the method has no file among the library's sources in the project.
     """
-    return release_stages(paths, release.release, release.parent, release.method.name, release.gold)
+    return release_stages(
+        paths,
+        release.release,
+        release.parent,
+        release.method.name,
+        release.gold,
+        [choice.name for choice in release.fallbacks],
+    )
 
 
 def outdated(paths: Paths, source: str) -> dict[Path, str]:

@@ -36,12 +36,18 @@ ATTACKS = {
 }
 
 CHECKS = {
-    "forget_recall": "Forgotten pictures no longer find their captions",
-    "forget_similarity": "Forgotten pairs look like pairs never seen",
+    "forget_recall": "Forgotten pictures and captions no longer find each other",
+    "forget_similarity": "Forgotten pairs are as similar as pairs never seen",
+    "forget_deviation": "Forgotten pairs differ among themselves as pairs never seen do",
+    "forget_shape": "Their similarities are distributed as those of pairs never seen",
     "membership": "An attacker cannot tell who was in the data",
+    "token_rows": "The weights do not name forgotten words",
+    "word_heap": "Forgotten words do not lie on one heap",
     "neighbour_recall": "Look-alikes still find their captions",
     "neighbour_similarity": "Look-alikes keep their similarity",
     "retain_recall": "Everything else still works",
+    "retain_similarity": "Everything else keeps its similarity",
+    "test_recall": "Pictures never trained on are found as well as before",
     "test_similarity": "Pictures never trained on are judged as well",
 }
 
@@ -64,8 +70,10 @@ BASES = {
 
 
 def title_of_check(name: str) -> str:
-    """A check in words; one that is not known yet is shown by its name."""
-    return CHECKS.get(name, name.replace("_", " ").capitalize())
+    """A check in words, with the request that it is about; one that is not known yet is shown by its name."""
+    figure, _, request = name.partition(".")
+    title = CHECKS.get(figure, figure.replace("_", " ").capitalize())
+    return f"{title} ({request})" if request else title
 
 
 def headline(gate: GateResult | None) -> str:
@@ -73,7 +81,7 @@ def headline(gate: GateResult | None) -> str:
     if gate is None:
         return "The base model: no deletion request has touched it yet."
     if gate.passed:
-        return "This release has forgotten what it was asked to forget."
+        return "No measured figure tells this release from a model retrained without the data."
     return f"This release must not be used: {len(gate.failed)} of {len(gate.checks)} checks failed."
 
 
@@ -83,7 +91,10 @@ def explanation(gate: GateResult | None, diagnosis: str | None) -> str:
         return "Every release starts from it; the figures below say how good it is before anything is forgotten."
     meaning = DIAGNOSES.get(diagnosis, f"Diagnosis: {diagnosis}.")
     if gate.reference == "estimate":
-        meaning += " It was compared with an estimate, as no model was retrained without the data."
+        meaning += (
+            " This is by estimate: no model was retrained without the data; text towers that were retrained without it"
+            " stood in."
+        )
     if gate.passed:
         return f"{meaning} It met all {len(gate.checks)} checks and may become a candidate."
     return meaning

@@ -22,7 +22,7 @@ from expunge.models.pairs import load_pairs
 from expunge.project.documents import write_document
 from expunge.project.files import atomic_path, read_json, rounded, write_json
 from expunge.project.paths import BASE, Paths
-from expunge.releases.chain import load_release
+from expunge.releases.chain import load_release, served_method
 from expunge.releases.release import Release
 from expunge.selection.sets import read_forget, read_retain
 from expunge.settings import Params
@@ -77,8 +77,10 @@ def _evaluate_release(paths: Paths, params: Params, description: Release) -> Non
         "release": description.release,
         "parent": description.parent,
         "requests": [request.request_id for request in description.requests],
-        "method": description.method.name,
+        "method": served_method(paths, description).name,
     }
+    if description.fallbacks:
+        head["attempts"] = read_json(where.attempts)
     metrics = rounded(head | found.metrics | {"cost": _costs(paths, description)})
     write_document(where.metrics, ReleaseMetrics.model_validate(metrics))
     write_json(where.summary, _release_summary(metrics))

@@ -27,7 +27,7 @@ from expunge.project.paths import BASE, Paths
 from expunge.proof.certificate import issue
 from expunge.proof.coverage import recorded
 from expunge.proof.signing import signing_key
-from expunge.releases.chain import load_release
+from expunge.releases.chain import load_release, served_method
 from expunge.releases.registration import Registration, Verdict, registration_of
 from expunge.releases.release import Release
 from expunge.report import words
@@ -97,7 +97,7 @@ def registration(paths: Paths, name: str, metrics: Metrics, description: Release
         metrics_digest=figures,
         catalog_digest=digests.catalog_digest(paths),
         data_version=data_version(paths) or digests.catalog_digest(paths),
-        method=description.method.name if description else None,
+        method=served_method(paths, description).name if description else None,
         requests={request.request_id: request.digest for request in description.requests} if description else {},
         files={relative(paths, path): sha256_file(path) for path in digests.release_files(paths, name)},
     )
@@ -196,6 +196,10 @@ def _description(facts: Registration, metrics: Metrics, commit: str) -> str:
         lines += [
             "",
             f"Requests: {', '.join(facts.requests)}. Made from `{facts.parent}` by `{facts.method}`.",
+        ]
+        lines += [
+            f"Tried before: `{attempt.method}`, which failed {', '.join(attempt.failed)}."
+            for attempt in metrics.refused_attempts
         ]
     lines += [
         "",

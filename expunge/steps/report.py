@@ -11,7 +11,7 @@ from expunge.lineage.dvc.locks import read_locks, relative
 from expunge.lineage.git import git_commit
 from expunge.project.files import read_json, write_bytes
 from expunge.project.paths import BASE, Paths
-from expunge.releases.chain import chain, load_release
+from expunge.releases.chain import chain, load_release, served_method
 from expunge.releases.release import Release
 from expunge.report.figures import figures_of
 from expunge.report.page import DigestLine, Facts, RequestLine, render
@@ -44,7 +44,7 @@ def gather(paths: Paths, name: str) -> Facts:
     return Facts(
         release=name,
         metrics=metrics,
-        method=description.method.name if description else None,
+        method=served_method(paths, description).name if description else None,
         requests=[_request_line(request, metrics) for request in description.requests] if description else [],
         inherited=_inherited(paths, name) if description else 0,
         chain=_chain(paths, name),

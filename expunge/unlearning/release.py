@@ -20,18 +20,19 @@ from expunge.project.files import sha256_file, write_json
 from expunge.project.paths import Paths
 from expunge.project.progress import ProgressReport, progress
 from expunge.releases.chain import load_release
-from expunge.releases.release import Release
+from expunge.releases.release import MethodChoice, Release
 from expunge.selection.sets import read_forget, read_retain
 from expunge.settings import Params
 from expunge.unlearning.loop import unlearn
 from expunge.unlearning.problem import Problem, Seen
 
 
-def unlearn_release(paths: Paths, params: Params, release: str) -> None:
-    """Make the parent's model forget what `release` says, by the method that it names."""
+def unlearn_release(paths: Paths, params: Params, release: str, method: MethodChoice | None = None) -> None:
+    """Make the parent's model forget what `release` says, by `method`; by the one that it names first by default."""
     where = paths.release(release)
     description = load_release(paths, release)
-    name, values = description.method.name, method_values(params, description)
+    chosen = method or description.method
+    name, values = chosen.name, method_values(params, release, chosen)
     parent = paths.release(description.parent).model
     checkpoint = Checkpoint(
         paths.checkpoints,
@@ -40,7 +41,7 @@ def unlearn_release(paths: Paths, params: Params, release: str) -> None:
             "values": values,
             "parent": clip.model_digest(parent),
             "sets": [sha256_file(where.forget), sha256_file(where.retain)],
-            **params.model_dump(mode="json", include={"seed", "compute", "train"}),
+            **params.model_dump(mode="json", include={"seed", "compute", "model", "train"}),
         },
     )
     with progress(f"unlearn by {name}") as report, measured() as cost:
@@ -65,7 +66,7 @@ def unlearn_release(paths: Paths, params: Params, release: str) -> None:
     print(f"unlearn: {name}, {len(outcome.curve)} steps in {cost.seconds:.1f} s, model {digest[:12]}")
 
 
-def method_values(params: Params, release: Release) -> dict:
+def method_values(params: Params, release: str, method: MethodChoice) -> dict:
     """The method's block of params.yaml with the release's own overrides, validated.
 
     Raises:
@@ -76,14 +77,13 @@ def method_values(params: Params, release: Release) -> dict:
     from expunge.project.schema import explain
     from expunge.unlearning import registry
 
-    name = release.method.name
-    values = params.unlearn.methods.get(name, {}) | release.method.params
+    values = params.unlearn.methods.get(method.name, {}) | method.params
     try:
-        return registry.parameters(name, values).model_dump(mode="json")
+        return registry.parameters(method.name, values).model_dump(mode="json")
     except ValidationError as error:
-        raise ExpungeError(f"Method {name} of release {release.release}: {explain(error)}") from None
+        raise ExpungeError(f"Method {method.name} of release {release}: {explain(error)}") from None
     except ValueError as error:
-        raise ExpungeError(f"Release {release.release}: {error}.") from None
+        raise ExpungeError(f"Release {release}: {error}.") from None
 
 
 def build_problem(paths: Paths, params: Params, release: Release, report: ProgressReport | None = None) -> Problem:

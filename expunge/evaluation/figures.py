@@ -1,0 +1,100 @@
+"""The figures that the gate judges by, and how each is read from a block of `metrics.json`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, Literal
+
+from expunge.evaluation.spread import Spread
+
+Block = Mapping[str, Any]
+
+
+def _both_ways(block: Block) -> float:
+    """R@1, mean of image→text and text→image."""
+    return (block["image_to_text_r1"] + block["text_to_image_r1"]) / 2
+
+
+def _similarity(block: Block) -> float:
+    return block["pair_similarity"]
+
+
+def _deviation(block: Block) -> float:
+    """Logarithm of the standard deviation over pairs: what counts is the ratio of two."""
+    return math.log(max(block["pair_similarity_sd"], 1e-6))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a model.
+
+    Attributes:
+        name: as in the gate's checks and in `spread.json`.
+        meaning: one sentence for reports.
+        sides: on which side of the retrainings a gap counts.
+        above, below: what a model is called whose gap lies on that side.
+        group: the set that it is read on.
+        read: block → value.
+        needs: pairs that there must be at least.
+    """
+
+    name: str
+    meaning: str
+    sides: Literal["both", "above", "below"] = "both"
+    above: str = "ineffective"
+    below: str = "over-generalised"
+    group: str = "forget"
+    read: Callable[[Block], float] = _similarity
+    needs: int = 1
+
+
+FORGOTTEN = (
+    Figure(
+        "forget_recall",
+        "Share of forgotten pictures and captions that still find each other first, against retrained models.",
+        read=_both_ways,
+    ),
+    Figure("forget_similarity", "Mean similarity of the forgotten pairs, against that of retrained models."),
+    Figure(
+        "forget_deviation",
+        "How much the forgotten pairs differ among themselves in similarity, against retrained models.",
+        above="over-generalised",
+        read=_deviation,
+        needs=8,
+    ),
+)
+"""Of the forgotten pairs, all together and request by request."""
+
+RETAINED = tuple(
+    Figure(f"{short}_{what}", meaning.format(whose), "below", below=kind, group=group, read=read)
+    for group, short, whose, kind in (
+        ("neighbours", "neighbour", "the nearest retained pairs", "over-generalised"),
+        ("retain", "retain", "other retained pairs", "catastrophic"),
+        ("test", "test", "pairs never trained on", "catastrophic"),
+    )
+    for what, meaning, read in (
+        ("recall", "Share of {} that find each other first, below that of retrained models.", _both_ways),
+        ("similarity", "Mean similarity of {}, below that of retrained models.", _similarity),
+    )
+)
+"""Of the pairs that stay; only a loss counts."""
+
+
+def small_set_variance(figure: Figure, retrainings: Sequence[Block], spread: Spread) -> float:
+    """What the figure of this set varies more between retrainings than the recorded spread says.
+
+    The part of its variance that comes from single pairs is known from the retrainings at hand. Of recall all of it
+    counts, since most recorded sets have a recall of nought, which does not vary: the binomial variance, by Jeffreys'
+    estimate of the share. Of the others only what a set has to itself that is smaller than those recorded.
+    """
+    count = retrainings[0]["count"]
+    if figure.name == "forget_recall":
+        hits = fmean(_both_ways(block) for block in retrainings) * count
+        share = (hits + 0.5) / (count + 1)
+        return share * (1 - share) / count
+    if figure.name == "forget_similarity":
+        return spread.of_small_set(fmean(block["pair_similarity_sd"] ** 2 for block in retrainings), count)
+    return spread.of_small_set(0.5, count)  # the logarithm of a standard deviation over n pairs has variance 1 / 2n
