@@ -18,7 +18,7 @@ from expunge.project.errors import ExpungeError
 from expunge.project.files import rounded
 from expunge.project.paths import BASE, Paths
 from expunge.project.progress import progress
-from expunge.releases.chain import load_release
+from expunge.releases.chain import load_release, served_method
 from expunge.releases.release import Release
 from expunge.selection.sets import read_forget, read_retain
 from expunge.settings import Params
@@ -71,7 +71,7 @@ def examine_release(paths: Paths, params: Params, release: str, generator: str |
     found = {
         "release": release,
         "parent": description.parent,
-        "method": description.method.name,
+        "method": served_method(paths, description).name,
         "entanglement": entanglement_score(original.measured.gallery, sets.groups["forget"], sets.guarded),
         "scores": scores(
             original.measured.metrics,
