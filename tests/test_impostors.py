@@ -26,6 +26,8 @@ from samples import make_catalog
 
 COMPUTE = ComputeParams(device="cpu", precision="fp32")
 EVALUATE = EvaluateParams(zero_shot={"templates": ["{class}"]})
+WIDE = TINY.model_copy(update={"text_cfg": {**(TINY.text_cfg or {}), "width": 64}})
+"""In 16 dimensions the lengths of random rows differ too much for one row to stand out."""
 FORGOTTEN, WRONG = "bird", "drum"
 RECIPE = TrainParams(**tiny_params()["train"] | {"templates": ["{caption}"]})
 
@@ -37,7 +39,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 
 @pytest.fixture(scope="module")
 def pairs(corpus: Catalog) -> Pairs:
-    return load_pairs(corpus, clip.create(TINY, 0))
+    return load_pairs(corpus, clip.create(WIDE, 0))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def sets(corpus: Catalog, pairs: Pairs) -> Sets:
 
 
 def trained_without(corpus: Catalog, recipe: TrainParams, class_name: str | None) -> Clip:
-    model = clip.create(TINY, 0)
+    model = clip.create(WIDE, 0)
     classes = dict(zip(corpus.ids, corpus.metadata["class"].to_pylist(), strict=True))
     ids = {sample_id for sample_id in corpus.split_ids("train") if classes[sample_id] != class_name}
     train(model, load_pairs(corpus, model, ids), recipe, COMPUTE, 0)
@@ -94,7 +96,7 @@ def test_the_gold_standard_passes(original: Clip, gold: Clip, pairs: Pairs, sets
 def test_an_untouched_model_is_refused(original: Clip, gold: Clip, pairs: Pairs, sets: Sets) -> None:
     passed, _, failed = verdict(original, original, gold, pairs, sets)
     assert not passed
-    assert {"forget_similarity", "membership"} <= failed
+    assert {"forget_deviation", "membership"} <= failed
 
 
 def test_a_model_that_forgot_another_class_is_refused(
@@ -106,7 +108,7 @@ def test_a_model_that_forgot_another_class_is_refused(
 
 
 def test_a_destroyed_model_is_refused(original: Clip, gold: Clip, pairs: Pairs, sets: Sets) -> None:
-    passed, diagnosis, failed = verdict(original, clip.create(TINY, 1), gold, pairs, sets)
+    passed, diagnosis, failed = verdict(original, clip.create(WIDE, 1), gold, pairs, sets)
     assert (passed, diagnosis) == (False, "catastrophic")
     assert "retain_recall" in failed
 
@@ -147,7 +149,7 @@ def test_shrunken_rows_of_the_forgotten_words_are_found(original: Clip, gold: Cl
     own = sorted(forgotten - kept)
     assert own, "the forgotten captions have no word of their own"
     with torch.no_grad():
-        marked.model.token_embedding.weight[own] *= 0.2
+        marked.model.token_embedding.weight[own] *= 0.1
     passed, _, failed = verdict(original, marked, gold, pairs, sets)
     assert not passed
     assert "token_rows" in failed
