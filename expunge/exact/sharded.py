@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from expunge.corpus.catalog import Catalog
 from expunge.corpus.sample import vector_id
@@ -41,7 +42,7 @@ from expunge.project.costs import measured
 from expunge.project.errors import ExpungeError
 from expunge.project.schema import Block
 from expunge.settings import Params
-from expunge.unlearning.low_rank import low_rank_updates, updated_weight, updates
+from expunge.unlearning.low_rank import LowRank
 
 Adapter = dict[str, tuple[Tensor, Tensor]]
 """Name of a weight → its factors B [rows, r] and A [r, columns]."""
@@ -195,13 +196,9 @@ class ShardedClip:
     def _train_slice(self, start: Clip, pairs: Pairs, seed: tuple[int, int, int]) -> Adapter:
         """The adapter of one slice on top of `start`, the shard's model so far."""
         clip, draw = start.clone(), np.random.default_rng(seed)
-        names, first = _matrices(clip.model), int(draw.integers(2**63))
-        with low_rank_updates(clip.model, names, self.sharding.rank, first) as factors:
-            self._descend(clip, pairs, factors, draw)
-            return {
-                updated_weight(path): (update.up.detach(), update.down.detach())
-                for path, update in updates(clip.model).items()
-            }
+        updates = _attach(clip.model, self.sharding.rank, draw)
+        self._descend(clip, pairs, [factor for update in updates.values() for factor in update.parameters()], draw)
+        return {name: (update.up.detach(), update.down.detach()) for name, update in updates.items()}
 
     def _descend(self, clip: Clip, pairs: Pairs, factors: list[nn.Parameter], draw: np.random.Generator) -> None:
         """Train the factors of one adapter on the pairs of its slice, by the recipe of the backbone."""
@@ -223,6 +220,20 @@ class ShardedClip:
             contrastive_loss(*found, clip.model.logit_scale).backward()
             nn.utils.clip_grad_norm_(factors, recipe.clip_gradient)
             optimizer.step()
+
+
+def _attach(model: nn.Module, rank: int, draw: np.random.Generator) -> dict[str, LowRank]:
+    """Give every matrix and kernel of `model` a low-rank update; returns them by the weight's name."""
+    found = {}
+    for name in _matrices(model):
+        path, _, last = name.rpartition(".")
+        owner = model.get_submodule(path)
+        weight = getattr(owner, last)
+        columns = weight.flatten(1).shape[1]
+        down = torch.from_numpy(draw.standard_normal((rank, columns)) / np.sqrt(columns)).float()
+        found[name] = LowRank(weight, down)
+        parametrize.register_parametrization(owner, last, found[name])
+    return found
 
 
 def _matrices(model: nn.Module) -> list[str]:

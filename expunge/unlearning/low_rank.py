@@ -16,11 +16,10 @@ class LowRank(nn.Module):
     A matrix is [M, N]; a kernel is taken as a matrix of one row an output channel.
     """
 
-    def __init__(self, matrix: Tensor, rank: int, generator: torch.Generator) -> None:
+    def __init__(self, matrix: Tensor, down: Tensor) -> None:
+        """`down` [rank, N] are its first values."""
         super().__init__()
-        rows, columns = matrix.flatten(1).shape
-        down = torch.randn(rank, columns, generator=generator) / columns**0.5
-        self.up = nn.Parameter(matrix.new_zeros(rows, rank))
+        self.up = nn.Parameter(matrix.new_zeros(len(matrix), len(down)))
         self.down = nn.Parameter(down.to(matrix))
 
     def forward(self, matrix: Tensor) -> Tensor:
@@ -38,7 +37,10 @@ def low_rank_updates(model: nn.Module, names: Sequence[str], rank: int, seed: in
     generator = torch.Generator().manual_seed(seed)
     owners = [(model.get_submodule(path), name) for path, _, name in (name.rpartition(".") for name in names)]
     for owner, name in owners:
-        parametrize.register_parametrization(owner, name, LowRank(getattr(owner, name), rank, generator))
+        matrix = getattr(owner, name)
+        columns = matrix.flatten(1).shape[1]
+        down = torch.randn(rank, columns, generator=generator) / columns**0.5
+        parametrize.register_parametrization(owner, name, LowRank(matrix, down))
     try:
         yield [factor for update in updates(model).values() for factor in update.parameters()]
     finally:
@@ -49,8 +51,3 @@ def low_rank_updates(model: nn.Module, names: Sequence[str], rank: int, seed: in
 def updates(model: nn.Module) -> dict[str, LowRank]:
     """Path in the model → update; empty outside `low_rank_updates`."""
     return {name: module for name, module in model.named_modules() if isinstance(module, LowRank)}
-
-
-def updated_weight(path: str) -> str:
-    """The name of the weight that the update at `path` in the model belongs to."""
-    return path.replace(".parametrizations.", ".").replace("parametrizations.", "").rpartition(".")[0]
