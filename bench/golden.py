@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def figures(project: Path) -> dict[str, float]:
 
 def _flat(prefix: str, block: Mapping[str, Any]) -> dict[str, float]:
     """Recall and similarity of each set, and the membership attack; steps of relearning are counts of three."""
-    found = {}
+    found: dict[str, float] = {}
     for key, value in block.items():
         if isinstance(value, dict):
             found |= {
@@ -60,16 +61,18 @@ def _flat(prefix: str, block: Mapping[str, Any]) -> dict[str, float]:
 def main() -> None:
     """Run the pipeline once a variant and write the golden figures."""
     sys.path.insert(0, "tests")
-    from project import approved_request, lenient_gate, make_project, run, tiny_params
+    # The tests' own helpers, found by the path just added.
+    helpers = import_module("project")
+    make_project, run, tiny_params = (getattr(helpers, name) for name in ("make_project", "run", "tiny_params"))
 
     runs = []
     for variant in VARIANTS:
         with tempfile.TemporaryDirectory(prefix="expunge-golden-") as folder:
             os.environ |= {"OMP_NUM_THREADS": "1", "PREFECT_HOME": f"{folder}/prefect"} | variant
-            project = make_project(Path(folder) / "project", tiny_params(gate=lenient_gate()))
-            run(project, "dvc", "repro", "--quiet", "register")
-            approved_request(project, "--class", "country-flag")
-            run(project, "expunge", "release")
+            project = helpers.make_project(Path(folder) / "project", helpers.tiny_params(gate=helpers.lenient_gate()))
+            helpers.run(project, "dvc", "repro", "--quiet", "register")
+            helpers.approved_request(project, "--class", "country-flag")
+            helpers.run(project, "expunge", "release")
             runs.append(figures(project))
             for name in variant:
                 os.environ.pop(name)

@@ -13,6 +13,7 @@ from bench.forgetting.run import Bench
 from bench.forgetting.scenarios import HARD_SETS, SCENARIOS
 from expunge.embeddings.gallery import match
 from expunge.examination import hard_sets
+from expunge.project.columns import strings
 from expunge.project.files import write_json
 
 COUNT = 50
@@ -22,8 +23,9 @@ def main() -> None:
     """Choose the sets among trained pictures without skin tone, as the random scenarios do."""
     bench = Bench(workplace(0), SCENARIOS["random"])
     catalog, gallery = bench.catalog, bench.original.gallery
-    columns = {name: catalog.metadata[name].to_pylist() for name in ("split", "variant", "class", "caption")}
-    splits, variants = np.array(columns["split"]), np.array(columns["variant"], dtype=object)
+    columns = {name: strings(catalog.metadata[name]) for name in ("split", "class", "caption")}
+    splits = np.array(columns["split"])
+    variants = np.array(catalog.metadata["variant"].to_pylist(), dtype=object)
     candidates = np.flatnonzero((splits == "train") & (variants == None))  # noqa: E711 – elementwise
     held_out = np.flatnonzero(splits == "calibration")
     memorisation = hard_sets.memorisation_by_similarity(gallery, columns["caption"], candidates, held_out)

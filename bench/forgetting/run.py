@@ -92,7 +92,7 @@ class Bench:
         """Forget one set after the other, or all of them in one joint release."""
         return project.forget(self.place, self.catalog, [self.forgotten] if joint else self.releases, method)
 
-    def measure(self, model: Clip) -> Measured:
+    def measure(self, model: Encoder) -> Measured:
         """All figures of a model on the scenario's sets."""
         params = self.place.params
         return measure(model, self.pairs, self.sets, params.evaluate, params.embed.batch_size)

@@ -6,15 +6,28 @@ would flatter every model. Similarities are computed in blocks of rows, so memor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from expunge.models.clip import Clip
+from expunge.models.clip import Network
 from expunge.models.pairs import Pairs
 
 BLOCK = 1024
+
+
+class Encoder(Protocol):
+    """Whatever encodes as `Clip` does: a model, or an ensemble of adapters."""
+
+    @property
+    def model(self) -> Network: ...
+
+    def encode_images(self, pixels: Tensor, batch_size: int = ...) -> Tensor: ...
+
+    def encode_texts(self, texts: Sequence[str], batch_size: int = ...) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -52,7 +65,7 @@ class Matches:
     loss: Tensor
 
 
-def view(clip: Clip, pairs: Pairs, batch_size: int, images: Tensor | None = None) -> Gallery:
+def view(clip: Encoder, pairs: Pairs, batch_size: int, images: Tensor | None = None) -> Gallery:
     """Encode all of `pairs` with `clip`, in evaluation mode and float32; `images` are taken as they are."""
     if images is None:
         blocks = [range(start, min(start + BLOCK, len(pairs))) for start in range(0, len(pairs), BLOCK)]

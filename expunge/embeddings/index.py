@@ -86,4 +86,4 @@ def read_index(path: Path) -> faiss.Index:
 
 def index_ids(index: faiss.Index) -> np.ndarray:
     """All vector ids of an index, int64 [N]."""
-    return faiss.vector_to_array(index.id_map)
+    return faiss.vector_to_array(faiss.downcast_index(index).id_map)  # type: ignore[attr-defined]  # of an IndexIDMap

@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -190,9 +191,11 @@ def _column(batches: list[torch.Tensor], width: int) -> pa.FixedSizeListArray:
     matrix = torch.cat(batches).numpy().astype(np.float16) if batches else np.empty((0, width), np.float16)
     values = pa.array(matrix.reshape(-1), pa.float16())
     item = pa.field("element", pa.float16(), False)
-    return pa.FixedSizeListArray.from_arrays(values, type=pa.list_(item, width))
+    # pyarrow's stubs know no `type` here, by which alone the item gets its name and is not nullable.
+    return pa.FixedSizeListArray.from_arrays(values, type=pa.list_(item, width))  # type: ignore[call-overload]
 
 
 def _matrix(column: pa.ChunkedArray) -> np.ndarray:
     width = column.type.list_size
-    return column.combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, width).astype(np.float32)
+    array = cast(pa.FixedSizeListArray, column.combine_chunks())
+    return array.flatten().to_numpy(zero_copy_only=False).reshape(-1, width).astype(np.float32)

@@ -9,6 +9,7 @@ import numpy as np
 from expunge.corpus.catalog import Catalog
 from expunge.embeddings.gallery import Gallery
 from expunge.evaluation.sets import rows_of
+from expunge.project.columns import strings
 from expunge.unlearning.calibration import never_seen_level
 from expunge.unlearning.problem import Seen
 
@@ -26,7 +27,7 @@ def expected_similarity(catalog: Catalog, original: Gallery, forget: np.ndarray,
     captions = catalog.metadata["caption"]
 
     def seen(rows: np.ndarray) -> Seen:
-        return Seen(captions.take(rows).to_pylist(), original.images[rows], original.texts[rows])
+        return Seen(strings(captions.take(rows)), original.images[rows], original.texts[rows])
 
     held_out = rows_of(catalog, catalog.split_ids("calibration") - forgotten)
     remaining = rows_of(catalog, catalog.split_ids("train") - forgotten)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from expunge.embeddings.gallery import Gallery, Matches, match, view
+from expunge.embeddings.gallery import Encoder, Gallery, Matches, match, view
 from expunge.evaluation import membership, relearning, retrieval, zero_shot
 from expunge.evaluation.sets import Sets
 from expunge.evaluation.settings import EvaluateParams
@@ -36,7 +36,7 @@ class Measured:
 
 
 def measure(
-    clip: Clip, pairs: Pairs, sets: Sets, params: EvaluateParams, batch_size: int, images: Tensor | None = None
+    clip: Encoder, pairs: Pairs, sets: Sets, params: EvaluateParams, batch_size: int, images: Tensor | None = None
 ) -> Measured:
     """Every metric of `clip` but the relearning steps, which need the original model's recall first.
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from expunge.models.clip import Clip
+from expunge.embeddings.gallery import Encoder
 from expunge.models.training import spoken
 
 
-def classify(clip: Clip, images: Tensor, classes: list[str], templates: tuple[str, ...]) -> Tensor:
+def classify(clip: Encoder, images: Tensor, classes: list[str], templates: tuple[str, ...]) -> Tensor:
     """Whether each image's class is the most similar one: bool [N] for unit embeddings [N, D] and N class names."""
     names = sorted(set(classes))
     right = torch.tensor([names.index(name) for name in classes])
     return (images @ class_prototypes(clip, names, templates).T).argmax(dim=1) == right
 
 
-def class_prototypes(clip: Clip, names: list[str], templates: tuple[str, ...]) -> Tensor:
+def class_prototypes(clip: Encoder, names: list[str], templates: tuple[str, ...]) -> Tensor:
     """Unit embedding of each class, [C, D]."""
     prompts = [template.format(**{"class": spoken(name)}) for name in names for template in templates]
     embedded = clip.encode_texts(prompts).view(len(names), len(templates), -1).mean(dim=1)

@@ -34,7 +34,7 @@ from torch.nn.utils import parametrize
 
 from expunge.corpus.catalog import Catalog
 from expunge.corpus.sample import vector_id
-from expunge.models.clip import Clip, autocast
+from expunge.models.clip import Clip, Network, autocast
 from expunge.models.pairs import Pairs, load_pairs
 from expunge.models.retrain import train_from_scratch
 from expunge.models.training import augment, contrastive_loss, draw_caption, epoch_order, schedule
@@ -122,7 +122,7 @@ class ShardedClip:
         self.shards: list[Clip] = [backbone] * sharding.shards
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> Network:
         """The backbone's network: its temperature is that of the whole."""
         return self.backbone.model
 

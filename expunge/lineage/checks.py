@@ -75,8 +75,8 @@ def _file_checks(project: Project, name: str, registration: Registration) -> lis
             check = check.model_copy(update={"state": "mismatch"})  # it came after the registration
         checks.append(check)
     if gold := registration.gold_model_digest:
-        path = paths.release(name).gold / WEIGHTS
-        checks.append(compare("retrained model", relative(paths, path), gold, project.sha256(path)))
+        retrained = paths.release(name).gold / WEIGHTS
+        checks.append(compare("retrained model", relative(paths, retrained), gold, project.sha256(retrained)))
     return checks
 
 

@@ -193,8 +193,8 @@ def create(params: ModelParams, seed: int) -> Clip:
         if params.name is None:
             model_cfg = {
                 "embed_dim": params.embed_dim,
-                "vision_cfg": dict(params.vision_cfg),
-                "text_cfg": dict(params.text_cfg),
+                "vision_cfg": dict(params.vision_cfg or {}),
+                "text_cfg": dict(params.text_cfg or {}),
             }
             model = open_clip.CLIP(**copy.deepcopy(model_cfg))
             preprocess_cfg = asdict(open_clip.transform.PreprocessCfg()) | {

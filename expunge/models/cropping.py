@@ -39,9 +39,10 @@ def can_crop(clip: Clip) -> bool:
 
 def _encode(clip: Clip, tokens: Tensor) -> Tensor:
     model, length = clip.model, tokens.shape[1]
+    mask = model.get_buffer("attn_mask")
     shorter = {
-        "positional_embedding": model.positional_embedding[:length],
-        "attn_mask": model.attn_mask[:length, :length],
+        "positional_embedding": model.get_parameter("positional_embedding")[:length],
+        "attn_mask": mask[:length, :length],
     }
     found = functional_call(model, shorter, kwargs={"text": tokens})
     features = found["text_features"] if isinstance(found, dict) else found[1]

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from expunge.corpus.catalog import Catalog
 from expunge.models.clip import Clip, decode_image
+from expunge.project.columns import strings
 from expunge.project.errors import ExpungeError
 
 
@@ -66,8 +68,10 @@ class Pairs(Wording):
 def read_wording(catalog: Catalog, rows: Sequence[int]) -> Wording:
     """The wording of the catalog's rows `rows`, in that order; no picture is read."""
     table = catalog.metadata.take(list(rows))
-    captions = [[(entry["language"], entry["text"]) for entry in entries] for entries in table["captions"].to_pylist()]
-    return Wording(*(table[name].to_pylist() for name in ("sample_id", "class", "variant")), captions)
+    said = cast(list[list[dict[str, str]]], table["captions"].to_pylist())
+    captions = [[(entry["language"], entry["text"]) for entry in entries] for entries in said]
+    variants = cast(list[str | None], table["variant"].to_pylist())
+    return Wording(strings(table["sample_id"]), strings(table["class"]), variants, captions)
 
 
 def load_pairs(catalog: Catalog, clip: Clip, ids: set[str] | None = None) -> Pairs:

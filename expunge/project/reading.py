@@ -79,10 +79,10 @@ class _StrictLoader(yaml.SafeLoader):
         event = self.peek_event()
         if isinstance(event, yaml.AliasEvent):
             problem = "aliases are not allowed; write the value out"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(None, None, problem, event.start_mark)  # type: ignore[arg-type]  # the stub forgets the C mark
         self._depth += 1
         if self._depth > DEPTH:
-            raise yaml.MarkedYAMLError(problem="it nests too deep", problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(None, None, "it nests too deep", event.start_mark)
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node

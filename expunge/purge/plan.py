@@ -103,8 +103,7 @@ def _check_kept(paths: Paths, params: Params, release: str, kept: Sequence[str])
                 raise ExpungeError(f"{path} is missing; run `dvc checkout` or `dvc repro` before {release} is purged.")
             if locks.md5(path) is None:
                 raise ExpungeError(f"DVC does not know {path}; run `dvc repro` before {release} is purged.")
-        checked = trace(paths, params, name)
-        if not checked["intact"]:
+        if not trace(paths, params, name).intact:
             raise ExpungeError(f"Release {name} is not what was registered; see `expunge trace {name}`.")
 
 

@@ -61,9 +61,10 @@ def choose_retain(
     if not len(targets):
         raise ExpungeError("None of the samples to forget has an embedding; run `dvc repro` to embed the parent.")
     scores, _ = nearest([image_embeddings, text_embeddings], rows, targets)
-    order = sorted(range(len(rows)), key=lambda place: (-scores[place], ids[rows[place]]))
-    near = [RetainRow(ids[rows[place]], "neighbours", float(scores[place])) for place in order[:neighbours]]
-    rest = sorted(ids[rows[place]] for place in order[neighbours:])
+    names = [ids[row] for row in rows.tolist()]
+    order = sorted(range(len(rows)), key=lambda place: (-scores[place], names[place]))
+    near = [RetainRow(names[place], "neighbours", float(scores[place])) for place in order[:neighbours]]
+    rest = sorted(names[place] for place in order[neighbours:])
     drawn = np.random.default_rng(seed).choice(len(rest), size=min(random, len(rest)), replace=False)
     return near + [RetainRow(rest[place], "random", None) for place in sorted(drawn)]
 

@@ -6,6 +6,7 @@ It reads a question from standard input (see `predicates`) and answers with one 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import re
 import resource
@@ -14,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import duckdb
 import pyarrow as pa
@@ -29,11 +31,11 @@ _USED = Path("/proc/self/statm")
 def main() -> None:
     """Answer the question on standard input."""
     asked = json.loads(sys.stdin.buffer.readline())
-    metadata = pa.ipc.open_stream(sys.stdin.buffer).read_all()
+    metadata = pa.ipc.open_stream(cast(io.BufferedIOBase, sys.stdin.buffer)).read_all()
     try:
         with opened(metadata, asked["memory"]) as connection:
             limit(asked["seconds"], asked["memory"])
-            answer = {"ids": selected(connection, asked["predicate"])}
+            answer: dict[str, object] = {"ids": selected(connection, asked["predicate"])}
     except ExpungeError as error:
         answer = {"error": str(error)}
     except MemoryError:

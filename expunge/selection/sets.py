@@ -31,24 +31,21 @@ class RetainRow(NamedTuple):
     score: float | None
 
 
-FORGET_SCHEMA = pa.schema(
-    [
-        pa.field("sample_id", pa.string(), False),
-        pa.field("request_id", pa.string(), False),
-        pa.field("reason", pa.string(), False),
-        pa.field("score", pa.float64()),
-        pa.field("release", pa.string(), False),
-    ]
-)
+_FORGET_FIELDS: list[pa.Field] = [
+    pa.field("sample_id", pa.string(), False),
+    pa.field("request_id", pa.string(), False),
+    pa.field("reason", pa.string(), False),
+    pa.field("score", pa.float64()),
+    pa.field("release", pa.string(), False),
+]
+FORGET_SCHEMA = pa.schema(_FORGET_FIELDS)
 
-
-RETAIN_SCHEMA = pa.schema(
-    [
-        pa.field("sample_id", pa.string(), False),
-        pa.field("role", pa.string(), False),
-        pa.field("score", pa.float64()),
-    ]
-)
+_RETAIN_FIELDS: list[pa.Field] = [
+    pa.field("sample_id", pa.string(), False),
+    pa.field("role", pa.string(), False),
+    pa.field("score", pa.float64()),
+]
+RETAIN_SCHEMA = pa.schema(_RETAIN_FIELDS)
 
 
 def write_forget(path: Path, rows: Iterable[ForgetRow], made_from: Mapping[str, str] | None = None) -> None:
@@ -57,7 +54,8 @@ def write_forget(path: Path, rows: Iterable[ForgetRow], made_from: Mapping[str, 
     Args:
         made_from: digests of what the set was made from, kept in the schema's metadata.
     """
-    _write(path, sorted(rows, key=forget_order), FORGET_SCHEMA, made_from)
+    ordered: list[ForgetRow] = sorted(rows, key=forget_order)
+    _write(path, ordered, FORGET_SCHEMA, made_from)
 
 
 def read_forget(path: Path, made_from: Mapping[str, str] | None = None) -> list[ForgetRow]:

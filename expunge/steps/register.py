@@ -128,7 +128,7 @@ def _record(
         requests=facts.requests,
         method=facts.method or "training",
         parameters=_parameters(paths, params, description),
-        data_version=facts.data_version,
+        data_version=facts.data_version or "",
         git_commit=commit,
         model_digest=facts.model_digest,
         release_digest=facts.release_digest,
@@ -161,7 +161,7 @@ def _parameters(paths: Paths, params: Params, description: Release | None) -> di
 def _data_sets(paths: Paths, facts: Registration) -> list[DataSet]:
     catalog = relative(paths, paths.catalog)
     samples = sum(shard.rows for shard in listed_shards(paths.catalog, read_json(paths.catalog / MANIFEST)))
-    found = [DataSet("catalog", "training", catalog, facts.data_version, facts.catalog_digest, samples)]
+    found = [DataSet("catalog", "training", catalog, facts.data_version or "", facts.catalog_digest or "", samples)]
     if facts.forget_digest:
         where = paths.release(facts.release)
         rows = pq.read_metadata(where.forget).num_rows

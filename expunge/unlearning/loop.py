@@ -22,6 +22,7 @@ from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip, autocast, compact_vocabulary
 from expunge.models.training import draw_caption, schedule
 from expunge.project.errors import ExpungeError
+from expunge.project.progress import ProgressReport
 from expunge.unlearning import registry
 from expunge.unlearning.method import Batch, Captions, Descent, Edit, Rebuild, Side, total
 from expunge.unlearning.problem import Problem, Teacher
@@ -51,7 +52,7 @@ def unlearn(
     name: str,
     values: dict[str, Any],
     checkpoint: Checkpoint | None = None,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: ProgressReport | None = None,
 ) -> Unlearned:
     """Make the problem's model forget by method `name` with hyper-parameters `values`.
 
@@ -78,7 +79,7 @@ def _descend(
     problem: Problem,
     method: Descent,
     checkpoint: Checkpoint | None,
-    progress: Callable[[int, int, float], None] | None,
+    progress: ProgressReport | None,
 ) -> list[dict[str, float]]:
     params = method.params
     problem.clip.model.eval()
@@ -105,7 +106,7 @@ def _steps(
     trained: Sequence[nn.Parameter],
     tokenize: Callable[[Sequence[str]], Tensor],
     checkpoint: Checkpoint | None,
-    progress: Callable[[int, int, float], None] | None,
+    progress: ProgressReport | None,
 ) -> list[dict[str, float]]:
     model = problem.clip.model
     optimizer = torch.optim.Adam(trained, lr=params.learning_rate, betas=(0.9, 0.98), fused=True)

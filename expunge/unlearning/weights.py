@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from expunge.project.errors import ExpungeError
 from expunge.unlearning.low_rank import low_rank_updates
-from expunge.unlearning.method import Method
+from expunge.unlearning.method import Descent
 from expunge.unlearning.projections import projection_weights
 from expunge.unlearning.saliency import only_salient
 from expunge.unlearning.settings import WeightsParams
@@ -26,7 +26,7 @@ BLOCK = re.compile(r"(?:.*\.)?(?:resblocks|blocks|layers|layer\d?)\.\d+(?=\.)")
 
 @contextmanager
 def trained_weights(
-    method: Method, params: WeightsParams, tokenize: Callable[[Sequence[str]], Tensor]
+    method: Descent, params: WeightsParams, tokenize: Callable[[Sequence[str]], Tensor]
 ) -> Iterator[list[nn.Parameter]]:
     """Inside the block only the chosen weights of the method's model ask for gradients; yields them.
 
