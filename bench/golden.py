@@ -63,7 +63,6 @@ def main() -> None:
     sys.path.insert(0, "tests")
     # The tests' own helpers, found by the path just added.
     helpers = import_module("project")
-    make_project, run, tiny_params = (getattr(helpers, name) for name in ("make_project", "run", "tiny_params"))
 
     runs = []
     for variant in VARIANTS:

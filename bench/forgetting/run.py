@@ -22,6 +22,7 @@ from bench.forgetting.project import Forgotten
 from bench.forgetting.results import EXAMINATION, RESULTS, RUN, has, record
 from bench.forgetting.scenarios import REPORTED, SCENARIOS, Scenario
 from expunge.corpus.catalog import Catalog
+from expunge.embeddings.gallery import Encoder
 from expunge.evaluation.gate import Subject as Judged
 from expunge.evaluation.gate import judge
 from expunge.evaluation.measure import Measured, measure

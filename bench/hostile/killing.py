@@ -53,6 +53,8 @@ def _killed(scene: Scene, job: str, number: int, after: float) -> tuple[list[str
     """Request ids that the job acknowledged before it was killed, and whether the kill came in time."""
     command = [sys.executable, "-m", WORKER, str(scene.root), job, str(number)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdin
+    assert process.stdout
     assert process.stdout.readline().strip() == "ready"
     process.stdin.write("go\n")
     process.stdin.flush()

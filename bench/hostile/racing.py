@@ -56,7 +56,7 @@ def _cuts(scene: Scene, number: int) -> str | None:
 
 
 def _imports(scene: Scene, number: int) -> str | None:
-    asked = [
+    asked: list[dict[str, Any]] = [
         {"external_reference": f"X-{number}-{part}", "selectors": SELECTORS, "basis": "safety"} for part in range(2)
     ]
     write_json(scene.root / "data" / "requests" / f"X{number}.json", asked)

@@ -50,7 +50,8 @@ def repair(
         typer.echo("Nothing was changed; `expunge repair --yes` does what is listed.")
         raise typer.Exit(1)
     for state in mendable:
-        typer.echo(f"{state.subject}: {state.mend(by or login_name())}")
+        if state.mend:
+            typer.echo(f"{state.subject}: {state.mend(by or login_name())}")
     if blocking(site):
         typer.echo("Something is left; run `expunge repair` again to see it.")
         raise typer.Exit(1)

@@ -82,9 +82,9 @@ def _verify_project(key: Path | None, as_json: bool) -> None:
         _print_checks(found.every)
         for place in NOT_COVERED:
             typer.echo(f"  not covered: {place}")
-        loose = [release for release in found.releases if release.statement and _looser(release.statement)]
-        for release in loose:
-            typer.echo(f"! {release.release}: its gate was looser than shipped: {_looser(release.statement)}")
+        for release in found.releases:
+            if release.statement and (looser := _looser(release.statement)):
+                typer.echo(f"! {release.release}: its gate was looser than shipped: {looser}")
         outcome = "NOT as it was left" if found.problems else "as it was left"
         typer.echo(
             f"The project is {outcome}: {len(found.every)} checks, {len(found.problems)} failed, "

@@ -76,9 +76,10 @@ def traces(clip: Clip, words: Words) -> dict[str, Any]:
 
 def _row_shift(model: nn.Module, words: Words) -> float | None:
     tower = model if hasattr(model, "token_embedding") else getattr(model, "text", None)
-    if not hasattr(tower, "token_embedding") or not words.own_tokens or len(words.unseen_tokens) < FEWEST:
+    rows = getattr(tower, "token_embedding", None)
+    if not isinstance(rows, nn.Embedding) or not words.own_tokens or len(words.unseen_tokens) < FEWEST:
         return None
-    norms = tower.token_embedding.weight.detach().float().norm(dim=1).cpu()
+    norms = rows.weight.detach().float().norm(dim=1).cpu()
     plain = norms[words.unseen_tokens]
     return ((norms[words.own_tokens].mean() - plain.mean()) / plain.std()).item()
 

@@ -10,6 +10,7 @@ from expunge.corpus.catalog import MANIFEST
 from expunge.lineage import digests
 from expunge.lineage.dvc.locks import Locks, read_locks
 from expunge.lineage.mlflow.store import Store, existing_store
+from expunge.project.errors import ExpungeError
 from expunge.project.files import read_json
 from expunge.project.paths import BASE, Paths
 from expunge.releases.chain import chain, load_release
@@ -80,6 +81,17 @@ class Project:
     @cached_property
     def store(self) -> Store | None:
         return existing_store(self.paths, self.params.mlflow)
+
+    @property
+    def record(self) -> Store:
+        """The store where something was recorded.
+
+        Raises:
+            ExpungeError: nothing was.
+        """
+        if self.store is None:
+            raise ExpungeError("Nothing is recorded in MLflow yet; run `dvc repro`.")
+        return self.store
 
     @cached_property
     def versions(self) -> list[ModelVersion]:

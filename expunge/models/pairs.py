@@ -65,7 +65,7 @@ class Pairs(Wording):
         return torch.from_numpy(np.ascontiguousarray(self.pixels[np.asarray(positions)]))
 
 
-def read_wording(catalog: Catalog, rows: Sequence[int]) -> Wording:
+def read_wording(catalog: Catalog, rows: Sequence[int] | np.ndarray) -> Wording:
     """The wording of the catalog's rows `rows`, in that order; no picture is read."""
     table = catalog.metadata.take(list(rows))
     said = cast(list[list[dict[str, str]]], table["captions"].to_pylist())

@@ -19,7 +19,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from expunge.corpus.catalog import Catalog
 from expunge.corpus.sample import Sample
@@ -144,7 +144,7 @@ def record_ids(paths: Paths, ids: Iterable[str]) -> int:
     key, lines = secret_key(paths.root), _read(paths)
     for name in ids:
         digest = _digest(key, "id", name)
-        nothing = {"content": "", "picture": "", "concept": "", "variant": None, "views": []}
+        nothing: dict[str, Any] = {"content": "", "picture": "", "concept": "", "variant": None, "views": []}
         lines.setdefault(digest, {"id": digest, **nothing})
     return _write(paths, lines, "".join(_known(paths)) if paths.suppression.is_file() else "")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from importlib.resources import files
+from typing import Any
 
 import jinja2
 
@@ -67,7 +68,7 @@ def release_stages(
     )
 
 
-def _rendered(template: str, paths: Paths, chosen: tuple[str, str] | None, **facts: str | bool | list[str]) -> str:
+def _rendered(template: str, paths: Paths, chosen: tuple[str, str] | None, **facts: Any) -> str:
     text = (files(ROOM) / template).read_text(encoding="utf-8")
     sources = Sources(paths.root) if has_sources(paths) else None
     environment = jinja2.Environment(

@@ -25,8 +25,8 @@ def record_checks(project: Project, name: str, predicate: Mapping[str, Any]) -> 
     uri = tracking_uri(project.paths, project.params.mlflow)
     try:
         with plain_errors(uri):
-            run = project.store.client.get_run(version.run_id)
-            model = project.store.client.get_logged_model(version.source.rpartition("/")[2])
+            run = project.record.client.get_run(version.run_id)
+            model = project.record.client.get_logged_model(version.source.rpartition("/")[2])
     except ExpungeError as error:
         return [problem("MLflow run of the version", where, str(error))]
     found = record_digests(run.data.metrics, run.data.params, version.description or "", CURVES)

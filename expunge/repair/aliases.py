@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from expunge.lineage.lineage import Project
 from expunge.lineage.mlflow.recorder import CANDIDATE
@@ -19,9 +20,7 @@ def alias_state(site: Site) -> Iterator[State]:
         remedy = (
             f"move it to release {target[0]}" if target else "take it away; `expunge promote` sets `champion` again"
         )
-        yield State(
-            f"alias {alias}", problem, remedy, mend=lambda by, alias=alias, target=target: _mend(project, alias, target)
-        )
+        yield State(f"alias {alias}", problem, remedy, mend=partial(_mend, project, alias, target))
     for alias, problem in left_behind(project).items():
         if (target := _newest(project)) and alias not in misplaced(project):
             command = f"expunge promote {target[0]} --by NAME"
@@ -37,8 +36,8 @@ def _newest(project: Project) -> tuple[str, str] | None:
     return None
 
 
-def _mend(project: Project, alias: str, target: tuple[str, str] | None) -> str:
-    store = project.store
+def _mend(project: Project, alias: str, target: tuple[str, str] | None, by: str) -> str:
+    store = project.record
     if target is None:
         store.client.delete_registered_model_alias(store.model, alias)
         return f"The alias {alias} is gone."

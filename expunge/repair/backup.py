@@ -113,13 +113,14 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 def _opened(source: Path, passphrase: str) -> dict[str, bytes]:
     if not source.is_file():
         raise ExpungeError(f"There is no backup {source}.")
-    found = {}
+    found: dict[str, bytes] = {}
     with tarfile.open(fileobj=io.BytesIO(unseal(source.read_bytes(), passphrase))) as archive:
         for entry in archive.getmembers():
             path = PurePosixPath(entry.name)
             if not entry.isfile() or path.is_absolute() or ".." in path.parts:
                 raise ExpungeError(f"{source} holds an entry that leads out of the project; it is not restored.")
-            found[entry.name] = archive.extractfile(entry).read()
+            if (content := archive.extractfile(entry)) is not None:
+                found[entry.name] = content.read()
     return found
 
 

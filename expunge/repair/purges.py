@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from expunge.project.errors import ExpungeError
@@ -22,7 +23,7 @@ def half_purge_state(site: Site) -> Iterator[State]:
                 "A purge of it was begun and not finished.",
                 f"finish it, as `expunge purge {name}` does",
                 command=f"expunge purge {name}",
-                mend=lambda by, name=name: _finish(site, name),
+                mend=partial(_finish, site, name),
             )
         else:
             # The journal is written last at the beginning, and removed last at the end.
@@ -30,11 +31,11 @@ def half_purge_state(site: Site) -> Iterator[State]:
                 name,
                 "What a purge that never began, or has ended, left lies about, traces of forgotten content included.",
                 f"remove {folder}",
-                mend=lambda by, folder=folder: _remove(folder),
+                mend=partial(_remove, folder),
             )
 
 
-def _finish(site: Site, name: str) -> str:
+def _finish(site: Site, name: str, by: str) -> str:
     journal = Journal.open(site.paths, name)
     if journal is None:
         raise ExpungeError(f"The purge of {name} has been finished meanwhile.")
@@ -43,6 +44,6 @@ def _finish(site: Site, name: str) -> str:
     return f"The purge of {name} is finished and clean."
 
 
-def _remove(folder: Path) -> str:
+def _remove(folder: Path, by: str) -> str:
     shutil.rmtree(folder)
     return f"{folder} is gone."

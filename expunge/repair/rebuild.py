@@ -136,7 +136,7 @@ def _anchor_again(site: Site, name: str, ledger: Ledger) -> None:
     project, head = Project(site.paths, site.params), ledger.verify_chain()
     version = project.current_version(name)
     if version is not None:
-        client, tag = project.store.client, f"{head.seq}:{head.hash}"
+        client, tag = project.record.client, f"{head.seq}:{head.hash}"
         client.set_model_version_tag(version.name, version.version, "ledger", tag)
         client.set_tag(version.run_id, "ledger", tag)
         client.set_logged_model_tags(version.source.rpartition("/")[2], {"ledger": tag})

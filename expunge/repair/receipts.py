@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from expunge.project.errors import ExpungeError
@@ -19,7 +20,7 @@ def receipt_state(site: Site) -> Iterator[State]:
                 path.relative_to(site.paths.root).as_posix(),
                 "This receipt cannot be read.",
                 "remove it: its requests are in the ledger, and a sender who hands the file in again gets the same ids",
-                mend=lambda by, path=path: _remove(path),
+                mend=partial(_remove, path),
             )
 
 
@@ -30,6 +31,6 @@ def _is_readable(path: Path) -> bool:
         return False
 
 
-def _remove(path: Path) -> str:
+def _remove(path: Path, by: str) -> str:
     os.unlink(path)
     return f"{path} is gone."

@@ -28,7 +28,13 @@ def render(statement: Mapping[str, Any]) -> str:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    absent = {"made_from": [], "requests": [], "samples": None, "limits_of_the_gate": None, "not_covered": []}
+    absent: dict[str, Any] = {
+        "made_from": [],
+        "requests": [],
+        "samples": None,
+        "limits_of_the_gate": None,
+        "not_covered": [],
+    }
     predicate = absent | statement["predicate"]
     single = predicate.pop("request", None)
     content = predicate | {"requests": [single]} if single else predicate

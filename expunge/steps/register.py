@@ -184,9 +184,10 @@ def _figures(metrics: Metrics) -> dict[str, float]:
 
 def _description(facts: Registration, metrics: Metrics, commit: str) -> str:
     """Markdown for the run and the version: the verdict is to be read without a click."""
-    gate, diagnosis = (metrics.gate, metrics.diagnosis) if isinstance(metrics, ReleaseMetrics) else (None, None)
+    judged = metrics if isinstance(metrics, ReleaseMetrics) else None
+    gate, diagnosis = (judged.gate, judged.diagnosis) if judged else (None, None)
     lines = [f"**{words.headline(gate)}** {words.explanation(gate, diagnosis)}", ""]
-    if gate:
+    if judged and gate:
         lines += ["| check | outcome | value | limit |", "|---|---|---|---|"]
         lines += [
             f"| {words.title_of_check(check.name)} | {'✓ passed' if check.passed else '✕ **failed**'} "
@@ -199,7 +200,7 @@ def _description(facts: Registration, metrics: Metrics, commit: str) -> str:
         ]
         lines += [
             f"Tried before: `{attempt.method}`, which failed {', '.join(attempt.failed)}."
-            for attempt in metrics.refused_attempts
+            for attempt in judged.refused_attempts
         ]
     lines += [
         "",
