@@ -105,7 +105,7 @@ def test_another_package_brings_a_source_by_an_entry_point(library: Path) -> Non
 def test_a_method_is_one_file_and_one_block(library: Path) -> None:
     (library / "expunge" / "unlearning" / "methods" / "push.py").write_text(METHOD.lstrip())
     params = tiny_params()
-    params["unlearn"]["methods"]["push"] = {"weight": 2.0, "steps": 6}
+    params["unlearn"]["methods"]["push"] = {"weight": 2.0, "steps": 6, "learning_rate": 0.001}
     write_params(library, params)
     script = (
         "from expunge.settings import load_params; from expunge.unlearning import registry;"
