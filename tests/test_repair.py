@@ -14,7 +14,7 @@ import yaml
 from certified import LEDGER, certified_project, certify
 from expunge.near_duplicates import suppression
 from expunge.project.errors import ExpungeError
-from expunge.project.files import write_bytes, write_json
+from expunge.project.files import read_json, write_bytes, write_json
 from expunge.project.paths import Paths
 from expunge.proof.project import verify_project
 from expunge.releases.cut import create_release
@@ -215,7 +215,8 @@ def test_a_failed_release_is_named_first_everywhere_and_ended(site: Site, monkey
     create_release(site.paths, [request], "x", gold=False)
     assert subjects(site) == ["r002"]
     assert blocking(site)[0].command == "expunge release"
-    write_json(site.paths.release("r002").registration, {"verdict": "failed"})
+    failed = read_json(site.paths.release("r001").registration) | {"release": "r002", "verdict": "failed"}
+    write_json(site.paths.release("r002").registration, failed)
     (state,) = blocking(site)
     assert "req-0003" in state.problem
     assert state.command == "expunge repair"

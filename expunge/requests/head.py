@@ -67,7 +67,8 @@ class Head(Block):
 
     @classmethod
     def at(cls, tail: Event | None, sealings: tuple[Sealing, ...] = ()) -> Head:
-        return cls(seq=tail.seq, hash=tail.hash, sealings=sealings) if tail else cls(seq=0, hash=GENESIS)
+        seq, digest = (tail.seq, tail.hash) if tail else (0, GENESIS)
+        return cls(seq=seq, hash=digest, sealings=sealings)
 
 
 class Heads:
