@@ -13,13 +13,13 @@ import pytest
 
 from expunge.lineage.settings import MlflowParams
 from expunge.project.errors import ExpungeError
-from expunge.project.files import write_json
 from expunge.project.library import acknowledge
 from expunge.project.paths import Paths
 from expunge.proof.audit import Audited, Finding, audit, markdown
 from expunge.releases.cut import create_release
 from expunge.requests.ledger import Ledger
 from expunge.requests.settings import LedgerParams
+from registered import write_registration
 
 SECRET = [{"kind": "class", "class_name": "drum"}]
 NOON = datetime(2026, 3, 31, 12, tzinfo=UTC)
@@ -51,7 +51,7 @@ def served(audited: Audited, *requests: str) -> str:
     """A release that serves the requests, passed its gate, and is live."""
     ledger = audited.ledger
     release = create_release(audited.paths, [ledger.get(one).request for one in requests], "cliperase", gold=False)
-    write_json(audited.paths.release(release.release).registration, {"verdict": "passed"})
+    write_registration(audited.paths, release.release, "passed")
     ledger.mark_released(requests, release.release, "aa")
     return release.release
 
@@ -116,7 +116,7 @@ def test_a_request_that_the_live_model_does_not_honour_is_found(audited: Audited
     [finding] = audit(audited)
     assert (finding.severity, finding.subject) == ("failure", request)
     audited.paths.live.write_text(f"live: {release}\n")
-    write_json(audited.paths.release(release).registration, {"verdict": "failed"})
+    write_registration(audited.paths, release, "failed")
     assert [one.subject for one in audit(audited)] == [request]
 
 

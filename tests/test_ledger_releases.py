@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from expunge.cli import app
 from expunge.project.errors import ExpungeError
-from expunge.project.files import write_json
 from expunge.project.library import acknowledge
 from expunge.project.paths import Paths
 from expunge.releases.chain import chain, honoured_requests, live_release, load_release, next_name
@@ -22,6 +21,7 @@ from expunge.requests.ledger import Ledger
 from expunge.requests.request import DeletionRequest
 from expunge.requests.settings import LedgerParams
 from project import tiny_params, write_params
+from registered import write_registration
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def register(paths: Paths, ledger: Ledger, name: str, verdict: str = "passed") -
     if verdict == "passed":
         ids = [request.request_id for request in load_release(paths, name).requests]
         ledger.mark_released(ids, name, f"model of {name}")
-    write_json(paths.release(name).registration, {"verdict": verdict})
+    write_registration(paths, name, verdict)
 
 
 def live_at(paths: Paths, name: str) -> None:

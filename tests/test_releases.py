@@ -10,7 +10,6 @@ import yaml
 
 from expunge.pipeline.stages import root_stages
 from expunge.project.errors import ExpungeError
-from expunge.project.files import write_json
 from expunge.project.library import acknowledge
 from expunge.project.paths import Paths
 from expunge.releases.chain import chain, load_release, next_name, served_requests
@@ -20,6 +19,7 @@ from expunge.requests.ledger import Ledger
 from expunge.requests.request import DeletionRequest
 from expunge.requests.settings import LedgerParams
 from project import ROOT, run
+from registered import write_registration
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def approved(paths: Paths) -> DeletionRequest:
 
 
 def finished(paths: Paths, name: str, verdict: str) -> None:
-    write_json(paths.release(name).registration, {"verdict": verdict})
+    write_registration(paths, name, verdict)
 
 
 def test_a_release_freezes_its_requests_and_becomes_live(paths: Paths) -> None:
