@@ -21,6 +21,7 @@ from expunge.project.paths import BASE, Paths
 from expunge.proof.aliases import left_behind, misplaced
 from expunge.proof.coverage import is_tombstone
 from expunge.proof.locked import lock_checks
+from expunge.proof.signing import signing_key
 from expunge.proof.verify import Verification, verify
 from expunge.releases.chain import chain, has_passed, is_finished, is_purged, live_release
 from expunge.requests.events import Event
@@ -80,6 +81,7 @@ def verify_project(paths: Paths, params: Params, key_file: Path | None = None) -
     listed = relative(paths, paths.suppression)
     checks += ledger
     checks += _guarded("suppression list", listed, lambda: suppression_checks(paths))
+    checks += _guarded("signing key", params.certificate.private_key, lambda: _key_checks(paths, params))
     checks += _pipeline_checks(Project(paths, params), found)
     checks += lock_checks(paths)
     checks += _guarded("aliases", "MLflow", lambda: _alias_checks(paths, params))
@@ -159,6 +161,15 @@ def suppression_checks(paths: Paths) -> list[Comparison]:
     if missing:
         return [problem("suppression list", where, f"{len(missing)} forgotten samples are not on it")]
     return [compare("suppression list", where, "whole", "whole")]
+
+
+def _key_checks(paths: Paths, params: Params) -> list[Comparison]:
+    """A private key that is here belongs to the public one; it may be kept elsewhere."""
+    where = params.certificate.private_key
+    if not (paths.root / where).is_file():
+        return []
+    key = signing_key(paths, params.certificate).public_key.keyid
+    return [compare("signing key", where, key, key)]
 
 
 def _pipeline_checks(project: Project, releases: Iterable[Verification]) -> list[Comparison]:
