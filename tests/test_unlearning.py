@@ -16,7 +16,7 @@ from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
 from expunge.models.pairs import Pairs, load_pairs
 from expunge.models.settings import ComputeParams, TrainParams
-from expunge.models.training import train
+from expunge.models.training import possible_captions, train
 from expunge.project.errors import ExpungeError
 from expunge.unlearning import loop, registry
 from expunge.unlearning.calibration import never_seen_level
@@ -239,7 +239,7 @@ def test_the_level_does_not_feel_the_last_bits_of_its_input() -> None:
 def test_dampening_spares_the_image_tower_and_the_descent_goes_on_from_it(
     corpus: Catalog, parent: Clip, recipe: TrainParams
 ) -> None:
-    values = STEPS | {"steps": 1, "learning_rate": 1e-9, "weights": {"choice": "text"}}
+    values = STEPS | {"steps": 1, "learning_rate": 1e-9, "weights": {"choice": "text"}, "clean_rows": False}
     dampened, plain = make_problem(corpus, parent, recipe), make_problem(corpus, parent, recipe)
     unlearn(dampened, "cliperase_calibrated", values | {"dampening": {"alpha": 2.0}})
     unlearn(plain, "cliperase_calibrated", values | {"dampening": None})
@@ -249,6 +249,26 @@ def test_dampening_spares_the_image_tower_and_the_descent_goes_on_from_it(
     assert shrunk
     assert not any((after[name].abs() > before[name].abs() + 1e-6).any() for name in before)
     assert similarity(dampened.clip, dampened.forget) < similarity(plain.clip, plain.forget) - 0.05
+
+
+def test_rows_of_forgotten_words_end_where_training_began_unless_that_is_switched_off(
+    corpus: Catalog, parent: Clip, recipe: TrainParams
+) -> None:
+    problem = make_problem(corpus, parent, recipe)
+    tokens = [
+        set(parent.tokenizer(possible_captions(x, recipe)).flatten().tolist())
+        for x in (problem.forget, problem.wording)
+    ]
+    own = sorted(tokens[0] - tokens[1])
+    assert own, "the forgotten captions have no token of their own"
+    fresh = clip.create(TINY, 0).model.token_embedding.weight[own]
+    found = {}
+    for clean in (True, False):
+        problem = make_problem(corpus, parent, recipe)
+        unlearn(problem, "cliperase_calibrated", STEPS | {"weights": {"choice": "text"}, "clean_rows": clean})
+        found[clean] = problem.clip.model.token_embedding.weight[own]
+    assert torch.equal(found[True], fresh)
+    assert not torch.allclose(found[False], fresh, atol=1e-4)
 
 
 def test_a_recipe_that_never_draws_the_plain_caption_is_no_obstacle(

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from expunge.models.clip import Clip
+from expunge.models.clip import Clip, text_tower
 from expunge.models.pairs import Wording
 from expunge.models.settings import TrainParams
 from expunge.models.training import possible_captions
@@ -75,9 +75,8 @@ def traces(clip: Clip, words: Words) -> dict[str, Any]:
 
 
 def _row_shift(model: nn.Module, words: Words) -> float | None:
-    tower = model if hasattr(model, "token_embedding") else getattr(model, "text", None)
-    rows = getattr(tower, "token_embedding", None)
-    if not isinstance(rows, nn.Embedding) or not words.own_tokens or len(words.unseen_tokens) < FEWEST:
+    tower = text_tower(model)
+    if tower is None or not words.own_tokens or len(words.unseen_tokens) < FEWEST:
         return None
     norms = rows.weight.detach().float().norm(dim=1).cpu()
     plain = norms[words.unseen_tokens]

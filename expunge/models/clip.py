@@ -159,6 +159,12 @@ def autocast(device: torch.device, compute: ComputeParams) -> Iterator[None]:
         yield
 
 
+def text_tower(model: nn.Module) -> Any:
+    """The part of a model that has `token_embedding`, open_clip's own text tower; None where there is no such part."""
+    tower = model if hasattr(model, "token_embedding") else getattr(model, "text", None)
+    return tower if hasattr(tower, "token_embedding") else None
+
+
 @contextmanager
 def compact_vocabulary(clip: Clip, texts: Sequence[str]) -> Iterator[Callable[[Sequence[str]], Tensor]]:
     """Inside the block the model knows only the tokens of `texts`; yields the tokenizer that goes with it.
@@ -167,8 +173,8 @@ def compact_vocabulary(clip: Clip, texts: Sequence[str]) -> Iterator[Callable[[S
     optimizer's work on it cover all of them: half of the parameters of a small model. Rows of unused tokens keep their
     values. Ids keep their order, since open_clip finds the end of a text by its highest id.
     """
-    tower: Any = clip.model if hasattr(clip.model, "token_embedding") else getattr(clip.model, "text", None)
-    if not hasattr(tower, "token_embedding"):
+    tower = text_tower(clip.model)
+    if tower is None:
         yield clip.tokenizer
         return
     full = tower.token_embedding

@@ -25,6 +25,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from expunge.models.clip import text_tower
+from expunge.models.training import possible_captions
 from expunge.project.schema import Block
 from expunge.unlearning.calibration import never_seen_level
 from expunge.unlearning.fisher import dampening, squared_gradients
@@ -42,13 +44,18 @@ class DampeningParams(Block):
 
 
 class CalibratedParams(LoopParams):
-    """Weights of the calibrated variant; `dampening: null` leaves out what comes before the descent."""
+    """Weights of the calibrated variant.
+
+    `dampening: null` leaves out what comes before the descent, `clean_rows: false` leaves the rows of forgotten words
+    where dampening and descent put them, for whoever reads the weights.
+    """
 
     retention_weight: Weight = 1.0
     forgetting_weight: Weight = 60.0
     consistency_weight: Weight = 3.0
     anchor_weight: Weight = 60.0
     dampening: DampeningParams | None = DampeningParams()
+    clean_rows: bool = True
 
 
 class CalibratedClipErase(Descent):
@@ -63,6 +70,8 @@ class CalibratedClipErase(Descent):
     def begin(self, trained: Sequence[nn.Parameter], tokenize: Callable[[Sequence[str]], Tensor]) -> None:
         if self.params.dampening:
             self._dampen(self.params.dampening, trained, tokenize)
+        if self.params.clean_rows:
+            self._clean_rows(trained, tokenize)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         level = self.level[batch.forget.positions].to(batch.forget.images.device)
@@ -90,6 +99,29 @@ class CalibratedClipErase(Descent):
         with torch.no_grad():
             for weight, wanted, kept in zip(trained, of_forget, of_retain, strict=True):
                 weight.mul_(dampening(wanted, kept, params.alpha, params.strength))
+
+    def _clean_rows(self, trained: Sequence[nn.Parameter], tokenize: Callable[[Sequence[str]], Tensor]) -> None:
+        """Rows of tokens that no retained caption has go back to where training began, and stay there.
+
+        A model that never saw those captions has them there; rows that were dampened or moved would name the words.
+        """
+        tower = text_tower(self.problem.clip.model)
+        if tower is None or not any(weight is tower.token_embedding.weight for weight in trained):
+            return
+        own, kept = (
+            possible_captions(wording, self.problem.training) for wording in (self.problem.forget, self.problem.wording)
+        )
+        whole = self.problem.clip.tokenizer(own).flatten()
+        place = dict(zip(whole.tolist(), tokenize(own).flatten().tolist(), strict=True))
+        only = sorted(set(whole.tolist()) - set(self.problem.clip.tokenizer(kept).flatten().tolist()))
+        start = text_tower(self.problem.clean_start(self.problem.seed).model)
+        if not only or start is None:
+            return
+        weight = tower.token_embedding.weight
+        rows = torch.tensor([place[token] for token in only], device=weight.device)
+        with torch.no_grad():
+            weight[rows] = start.token_embedding.weight[only].to(weight)
+        weight.register_hook(lambda gradient: gradient.index_fill(0, rows, 0.0))
 
     def _some(self, count: int, most: int) -> np.ndarray:
         return np.sort(np.random.default_rng(self.problem.seed).permutation(count)[:most])
