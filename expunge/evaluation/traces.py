@@ -78,7 +78,7 @@ def _row_shift(model: nn.Module, words: Words) -> float | None:
     tower = text_tower(model)
     if tower is None or not words.own_tokens or len(words.unseen_tokens) < FEWEST:
         return None
-    norms = rows.weight.detach().float().norm(dim=1).cpu()
+    norms = tower.token_embedding.weight.detach().float().norm(dim=1).cpu()
     plain = norms[words.unseen_tokens]
     return ((norms[words.own_tokens].mean() - plain.mean()) / plain.std()).item()
 
