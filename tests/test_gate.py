@@ -12,7 +12,7 @@ import torch
 from bench.forgetting.spread import ERRORS, SPREAD, scenarios, spread
 from expunge.embeddings.gallery import Gallery, match
 from expunge.evaluation import membership, retrieval
-from expunge.evaluation.gate import Subject, judge
+from expunge.evaluation.gate import JudgedModel, judge
 from expunge.evaluation.settings import GateParams
 from expunge.evaluation.spread import recorded
 from expunge.project.errors import ExpungeError
@@ -52,8 +52,8 @@ def changed(**blocks: Any) -> dict[str, Any]:
     return copy.deepcopy(GOLD) | blocks
 
 
-def subject(told: dict[str, Any]) -> Subject:
-    return Subject(told, traces=told.get("traces", {}))
+def subject(told: dict[str, Any]) -> JudgedModel:
+    return JudgedModel(told, traces=told.get("traces", {}))
 
 
 def verdict(
@@ -136,7 +136,7 @@ def test_a_small_set_may_lie_further_out_than_a_large_one() -> None:
 def test_a_small_request_cannot_hide_behind_a_large_one() -> None:
     """Both together look like the retrained model; the one of them was not forgotten at all."""
     subjects = [
-        Subject(GOLD, {"req-1": block(0.0, 0.25, count=200), "req-2": block(recall, similarity, count=10)})
+        JudgedModel(GOLD, {"req-1": block(0.0, 0.25, count=200), "req-2": block(recall, similarity, count=10)})
         for recall, similarity in ((0.8, 0.85), (0.0, 0.2))
     ]
     found = judge(GATE, subjects[0], subjects[1:])["gate"]
@@ -147,24 +147,24 @@ def test_a_small_request_cannot_hide_behind_a_large_one() -> None:
 def test_two_heaps_of_similarities_fail_although_mean_and_deviation_are_right() -> None:
     draw = np.random.default_rng(0)
     natural, two = draw.normal(0.25, 0.2, 120), np.repeat([0.05, 0.45], 60)
-    subjects = [Subject(changed(), {}, {"": values}) for values in (two, natural)]
+    subjects = [JudgedModel(changed(), {}, {"": values}) for values in (two, natural)]
     found = judge(GATE, subjects[0], subjects[1:])["gate"]
     assert [check["name"] for check in found["checks"] if not check["passed"]] == ["forget_shape"]
-    other = Subject(changed(), {}, {"": draw.normal(0.25, 0.2, 120)})
+    other = JudgedModel(changed(), {}, {"": draw.normal(0.25, 0.2, 120)})
     assert judge(GATE, other, subjects[1:])["gate"]["passed"]
 
 
 def test_without_a_gold_standard_what_stays_is_compared_with_the_original() -> None:
     stand_in = changed(neighbours=block(0.95, 0.86), retain=block(0.7, 0.84))
-    found = judge(GATE, Subject(changed()), [Subject(stand_in)] * 3, Subject(ORIGINAL))
+    found = judge(GATE, JudgedModel(changed()), [JudgedModel(stand_in)] * 3, JudgedModel(ORIGINAL))
     assert found["gate"]["reference"] == "estimate"
     assert found["gate"]["passed"]
-    assert not judge(GATE, Subject(ORIGINAL), [Subject(stand_in)] * 3, Subject(ORIGINAL))["gate"]["passed"]
+    assert not judge(GATE, JudgedModel(ORIGINAL), [JudgedModel(stand_in)] * 3, JudgedModel(ORIGINAL))["gate"]["passed"]
 
 
 def test_there_must_be_something_to_compare_with() -> None:
     with pytest.raises(ExpungeError, match="no retraining to compare with"):
-        judge(GATE, Subject(GOLD), [])
+        judge(GATE, JudgedModel(GOLD), [])
 
 
 def test_the_spread_that_comes_with_the_library_is_that_of_the_recorded_retrainings(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from expunge.corpus.catalog import Catalog
-from expunge.evaluation.gate import Subject, judge
+from expunge.evaluation.gate import JudgedModel, judge
 from expunge.evaluation.measure import measure
 from expunge.evaluation.sets import Sets
 from expunge.evaluation.settings import EvaluateParams
@@ -71,7 +71,7 @@ def gold(corpus: Catalog, train_params: TrainParams) -> Clip:
     return trained_without(corpus, train_params, FORGOTTEN)
 
 
-def subject(model: Clip, pairs: Pairs, sets: Sets) -> Subject:
+def subject(model: Clip, pairs: Pairs, sets: Sets) -> JudgedModel:
     seen = measure(model, pairs, sets, EVALUATE, 64)
     rows = sets.groups
     wording = [
@@ -79,7 +79,7 @@ def subject(model: Clip, pairs: Pairs, sets: Sets) -> Subject:
         for chosen in (rows["forget"], np.concatenate([rows["neighbours"], rows["retain"]]), rows["test"])
     ]
     similarities = seen.gallery.similarities[rows["forget"]].double().numpy()
-    return Subject(seen.metrics, {}, {"": similarities}, traces(model, words_of(model, *wording, RECIPE)))
+    return JudgedModel(seen.metrics, {}, {"": similarities}, traces(model, words_of(model, *wording, RECIPE)))
 
 
 def verdict(original: Clip, impostor: Clip, gold: Clip, pairs: Pairs, sets: Sets) -> tuple[bool, str, set[str]]:
@@ -135,7 +135,7 @@ def test_an_empty_forget_set_is_refused_and_not_called_a_success(original: Clip,
     empty = Sets(sets.groups | {"forget": nothing}, members=nothing, never_seen=sets.never_seen)
     block = measure(original, pairs, empty, EVALUATE, 64).metrics
     with pytest.raises(ExpungeError, match="forgets nothing"):
-        judge(load_params(ROOT / "params.yaml").gate, Subject(block), [Subject(block)])
+        judge(load_params(ROOT / "params.yaml").gate, JudgedModel(block), [JudgedModel(block)])
 
 
 def test_shrunken_rows_of_the_forgotten_words_are_found(original: Clip, gold: Clip, pairs: Pairs, sets: Sets) -> None:

@@ -23,8 +23,7 @@ from bench.forgetting.results import EXAMINATION, RESULTS, RUN, has, record
 from bench.forgetting.scenarios import REPORTED, SCENARIOS, Scenario
 from expunge.corpus.catalog import Catalog
 from expunge.embeddings.gallery import Encoder
-from expunge.evaluation.gate import Subject as Judged
-from expunge.evaluation.gate import judge
+from expunge.evaluation.gate import JudgedModel, judge
 from expunge.evaluation.measure import Measured, measure
 from expunge.evaluation.sets import Sets, column, release_sets
 from expunge.examination import associations
@@ -100,7 +99,7 @@ class Bench:
 
     def verdict(self, metrics: dict[str, Any]) -> dict[str, Any]:
         """Gate and diagnosis of a model against the gold standard."""
-        found = judge(self.place.params.gate, Judged(metrics), [Judged(self.retrained[0].metrics)])
+        found = judge(self.place.params.gate, JudgedModel(metrics), [JudgedModel(self.retrained[0].metrics)])
         failed = [check["name"] for check in found["gate"]["checks"] if not check["passed"]]
         return {"diagnosis": found["diagnosis"], "failed": failed}
 

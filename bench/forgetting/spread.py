@@ -22,7 +22,7 @@ from bench.forgetting.distance import GOLD, ORIGINAL
 from bench.forgetting.results import RESULTS, RUN
 from bench.forgetting.scenarios import SCENARIOS
 from expunge.evaluation.figures import FORGOTTEN, RETAINED
-from expunge.evaluation.gate import Subject, judge
+from expunge.evaluation.gate import JudgedModel, judge
 from expunge.evaluation.spread import Spread, recorded
 from expunge.project.files import read_json, rounded, write_json
 from expunge.settings import load_params
@@ -118,7 +118,7 @@ def retrainings_refused(names: list[str]) -> Iterator[tuple[str, bool, list[str]
                 if own != other:
                     moved = _moved(candidate, reference, originals.get(own), originals.get(other))
                     one, another = _alike(moved, reference)
-                    yield name, *_verdict(judge(params, Subject(one), [Subject(another)], spread=known))
+                    yield name, *_verdict(judge(params, JudgedModel(one), [JudgedModel(another)], spread=known))
 
 
 def methods_passed(names: list[str]) -> Iterator[tuple[str, str, bool, list[str]]]:
@@ -129,7 +129,7 @@ def methods_passed(names: list[str]) -> Iterator[tuple[str, str, bool, list[str]
         for result in _runs(name):
             if result.method != GOLD and result.seed in seeds:
                 run, gold = _alike(result.content["metrics"], seeds[result.seed])
-                yield name, result.method, *_verdict(judge(params, Subject(run), [Subject(gold)], spread=known))
+                yield name, result.method, *_verdict(judge(params, JudgedModel(run), [JudgedModel(gold)], spread=known))
 
 
 def _verdict(found: dict[str, Any]) -> tuple[bool, list[str]]:

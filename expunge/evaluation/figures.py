@@ -28,7 +28,7 @@ def _deviation(block: Block) -> float:
 
 
 @dataclass(frozen=True)
-class Figure:
+class JudgedFigure:
     """One figure of a model.
 
     Attributes:
@@ -52,13 +52,13 @@ class Figure:
 
 
 FORGOTTEN = (
-    Figure(
+    JudgedFigure(
         "forget_recall",
         "Share of forgotten pictures and captions that still find each other first, against retrained models.",
         read=_both_ways,
     ),
-    Figure("forget_similarity", "Mean similarity of the forgotten pairs, against that of retrained models."),
-    Figure(
+    JudgedFigure("forget_similarity", "Mean similarity of the forgotten pairs, against that of retrained models."),
+    JudgedFigure(
         "forget_deviation",
         "How much the forgotten pairs differ among themselves in similarity, against retrained models.",
         above="over-generalised",
@@ -69,7 +69,7 @@ FORGOTTEN = (
 """Of the forgotten pairs, all together and request by request."""
 
 RETAINED = tuple(
-    Figure(f"{short}_{what}", meaning.format(whose), "below", below=kind, group=group, read=read)
+    JudgedFigure(f"{short}_{what}", meaning.format(whose), "below", below=kind, group=group, read=read)
     for group, short, whose, kind in (
         ("neighbours", "neighbour", "the nearest retained pairs", "over-generalised"),
         ("retain", "retain", "other retained pairs", "catastrophic"),
@@ -83,7 +83,7 @@ RETAINED = tuple(
 """Of the pairs that stay; only a loss counts."""
 
 
-def small_set_variance(figure: Figure, retrainings: Sequence[Block], spread: Spread) -> float:
+def small_set_variance(figure: JudgedFigure, retrainings: Sequence[Block], spread: Spread) -> float:
     """What the figure of this set varies more between retrainings than the recorded spread says.
 
     The part of its variance that comes from single pairs is known from the retrainings at hand. Of recall all of it

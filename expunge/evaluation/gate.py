@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from expunge.evaluation.figures import FORGOTTEN, RETAINED, Figure, small_set_variance
+from expunge.evaluation.figures import FORGOTTEN, RETAINED, JudgedFigure, small_set_variance
 from expunge.evaluation.settings import GateParams
 from expunge.evaluation.spread import Spread, recorded
 from expunge.project.errors import ExpungeError
@@ -54,7 +54,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Subject:
+class JudgedModel:
     """What the judge is told of one model.
 
     Attributes:
@@ -72,9 +72,9 @@ class Subject:
 
 def judge(
     params: GateParams,
-    unlearned: Subject,
-    retrainings: Sequence[Subject],
-    original: Subject | None = None,
+    unlearned: JudgedModel,
+    retrainings: Sequence[JudgedModel],
+    original: JudgedModel | None = None,
     spread: Spread | None = None,
 ) -> dict[str, Any]:
     """The `gate` block and the `diagnosis` of `metrics.json`.
@@ -115,7 +115,9 @@ def diagnose(checks: list[Check]) -> str:
     return "effective"
 
 
-def _check(params: GateParams, figure: Figure, name: str, measured: float, reference: float, deviation: float) -> Check:
+def _check(
+    params: GateParams, figure: JudgedFigure, name: str, measured: float, reference: float, deviation: float
+) -> Check:
     """A gap of `measured` from `reference`, whose standard deviation between retrainings is `deviation`."""
     gap = float(np.clip((measured - reference) / deviation if deviation else 0.0, -FARTHEST, FARTHEST))
     counts = {"both": abs(gap), "above": max(0.0, gap), "below": max(0.0, -gap)}[figure.sides]
@@ -127,7 +129,7 @@ def _check(params: GateParams, figure: Figure, name: str, measured: float, refer
 
 
 def _forgotten(
-    params: GateParams, unlearned: Subject, retrainings: Sequence[Subject], spread: Spread
+    params: GateParams, unlearned: JudgedModel, retrainings: Sequence[JudgedModel], spread: Spread
 ) -> Iterator[Check]:
     """All requests together, then each on its own where there are several."""
     parts = ["", *(sorted(unlearned.requests) if len(unlearned.requests) > 1 else [])]
@@ -147,19 +149,19 @@ def _forgotten(
     yield from _membership(params, unlearned, retrainings, spread)
 
 
-MEMBERSHIP = Figure("membership", "Membership attack's AUC against that on retrained models.")
-SHAPE = Figure(
+MEMBERSHIP = JudgedFigure("membership", "Membership attack's AUC against that on retrained models.")
+SHAPE = JudgedFigure(
     "forget_shape",
     "Distribution of the forgotten pairs' similarities about their mean, against that of retrained models.",
     sides="above",
     above="over-generalised",
 )
-ROWS = Figure(
+ROWS = JudgedFigure(
     "token_rows",
     "Length of the forgotten words' rows among the weights, against that in retrained models.",
     below="over-generalised",
 )
-HEAP = Figure(
+HEAP = JudgedFigure(
     "word_heap",
     "How near to each other the text tower puts the forgotten words, against retrained models.",
     sides="above",
@@ -168,7 +170,7 @@ HEAP = Figure(
 
 
 def _membership(
-    params: GateParams, unlearned: Subject, retrainings: Sequence[Subject], spread: Spread
+    params: GateParams, unlearned: JudgedModel, retrainings: Sequence[JudgedModel], spread: Spread
 ) -> Iterator[Check]:
     if "mia_auc" in unlearned.metrics:
         known = [subject.metrics["mia_auc"] for subject in retrainings]
@@ -176,7 +178,7 @@ def _membership(
         yield _check(params, MEMBERSHIP, "membership", unlearned.metrics["mia_auc"], fmean(known), deviation)
 
 
-def _shape(params: GateParams, part: str, unlearned: Subject, retrainings: Sequence[Subject]) -> Check | None:
+def _shape(params: GateParams, part: str, unlearned: JudgedModel, retrainings: Sequence[JudgedModel]) -> Check | None:
     """Two-sample Kolmogorov–Smirnov test of the similarities less their mean, which is judged by itself."""
     from scipy.stats import ks_2samp
 
@@ -191,7 +193,7 @@ def _shape(params: GateParams, part: str, unlearned: Subject, retrainings: Seque
     )
 
 
-def _traces(params: GateParams, unlearned: Subject, retrainings: Sequence[Subject]) -> Iterator[Check]:
+def _traces(params: GateParams, unlearned: JudgedModel, retrainings: Sequence[JudgedModel]) -> Iterator[Check]:
     own, known = unlearned.traces, [subject.traces for subject in retrainings]
     if own.get("row_shift") is not None:
         deviation = ((1 + 1 / len(known)) / own["rows"]) ** 0.5
@@ -203,7 +205,9 @@ def _traces(params: GateParams, unlearned: Subject, retrainings: Sequence[Subjec
         yield _check(params, HEAP, HEAP.name, own["heap"], reference, (own["heap_error"] ** 2 + error) ** 0.5)
 
 
-def _retained(params: GateParams, unlearned: Subject, references: Sequence[Subject], spread: Spread) -> Iterator[Check]:
+def _retained(
+    params: GateParams, unlearned: JudgedModel, references: Sequence[JudgedModel], spread: Spread
+) -> Iterator[Check]:
     for figure in RETAINED:
         measured, *known = (figure.read(subject.metrics[figure.group]) for subject in (unlearned, *references))
         deviation = spread.of_difference(figure.name, len(known))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from expunge.corpus.catalog import Catalog
-from expunge.evaluation.gate import Subject, judge
+from expunge.evaluation.gate import JudgedModel, judge
 from expunge.evaluation.levels import expected_similarity
 from expunge.evaluation.measure import Measured, group_metrics, measure, relearn
 from expunge.evaluation.sets import Sets, release_sets, rows_of
@@ -92,9 +92,9 @@ def judge_release(
             found[name] = traces(model, words)
             report(number, len(models))
 
-    def subject(seen: Measured, traced: dict[str, Any]) -> Subject:
+    def subject(seen: Measured, traced: dict[str, Any]) -> JudgedModel:
         similarities = seen.gallery.similarities.double().numpy()
-        return Subject(
+        return JudgedModel(
             seen.metrics,
             {name: group_metrics(seen.gallery, seen.matches, seen.named, rows) for name, rows in requests.items()},
             {"": similarities[sets.groups["forget"]]} | {name: similarities[rows] for name, rows in requests.items()},

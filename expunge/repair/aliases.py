@@ -9,10 +9,10 @@ from expunge.lineage.lineage import Project
 from expunge.lineage.mlflow.recorder import CANDIDATE
 from expunge.proof.aliases import left_behind, misplaced
 from expunge.proof.promotion import obstacles
-from expunge.repair.state import Site, State
+from expunge.repair.state import BlockingState, Site
 
 
-def alias_state(site: Site) -> Iterator[State]:
+def alias_state(site: Site) -> Iterator[BlockingState]:
     """`candidate` can be computed and is moved; any other alias is a person's choice and is taken away."""
     project = Project(site.paths, site.params)
     for alias, problem in misplaced(project).items():
@@ -20,11 +20,11 @@ def alias_state(site: Site) -> Iterator[State]:
         remedy = (
             f"move it to release {target[0]}" if target else "take it away; `expunge promote` sets `champion` again"
         )
-        yield State(f"alias {alias}", problem, remedy, mend=partial(_mend, project, alias, target))
+        yield BlockingState(f"alias {alias}", problem, remedy, mend=partial(_mend, project, alias, target))
     for alias, problem in left_behind(project).items():
         if (target := _newest(project)) and alias not in misplaced(project):
             command = f"expunge promote {target[0]} --by NAME"
-            yield State(f"alias {alias}", problem, f"decide on {target[0]}", command, severity="warning")
+            yield BlockingState(f"alias {alias}", problem, f"decide on {target[0]}", command, severity="warning")
 
 
 def _newest(project: Project) -> tuple[str, str] | None:

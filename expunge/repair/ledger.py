@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from expunge.project.errors import ExpungeError
 from expunge.repair.rebuild import rebuild
-from expunge.repair.state import Site, State
+from expunge.repair.state import BlockingState, Site
 from expunge.requests.head import HeadBroken
 from expunge.requests.ledger import Ledger
 from expunge.requests.origin import LedgerLost
@@ -15,22 +15,24 @@ from expunge.requests.table import read_seed
 BACKUP = "With a backup, `expunge restore FILE` is the better way."
 
 
-def ledger_state(site: Site) -> Iterator[State]:
+def ledger_state(site: Site) -> Iterator[BlockingState]:
     """At most one: the ledger is gone, its head is lost or does not fit, or an event was changed."""
     try:
         ledger = Ledger.open(site.params.ledger, site.paths.root)
         ledger.verify_chain()
     except LedgerLost as error:
         remedy = f"begin another with the seed and what releases, certificates and receipts remember. {BACKUP}"
-        yield State("ledger", str(error), remedy, mend=lambda by: _begin_again(site, by))
+        yield BlockingState("ledger", str(error), remedy, mend=lambda by: _begin_again(site, by))
     except HeadBroken as error:
         remedy = (
             "seal the chain as it stands, in your name, and say again what releases, certificates and receipts "
             f"remember beyond its end. What nothing remembers stays lost. {BACKUP}"
         )
-        yield State("ledger", str(error), remedy, mend=lambda by: _seal_again(site, by))
+        yield BlockingState("ledger", str(error), remedy, mend=lambda by: _seal_again(site, by))
     except ExpungeError as error:
-        yield State("ledger", str(error), "restore a backup; no repair can make up events", "expunge restore FILE")
+        yield BlockingState(
+            "ledger", str(error), "restore a backup; no repair can make up events", "expunge restore FILE"
+        )
 
 
 def _begin_again(site: Site, by: str) -> str:

@@ -7,15 +7,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from expunge.repair.state import Site, State
+from expunge.repair.state import BlockingState, Site
 
 
-def dvc_lock_state(site: Site) -> Iterator[State]:
+def dvc_lock_state(site: Site) -> Iterator[BlockingState]:
     """DVC's file of readers and writers is damaged, or names processes of which none runs any more."""
     path = site.paths.root / ".dvc" / "tmp" / "rwlock"
     if not path.is_file() or not (reason := _stale(path)):
         return
-    yield State(
+    yield BlockingState(
         path.relative_to(site.paths.root).as_posix(),
         f"DVC's lock {reason}, so that a stage may wait for nobody.",
         "remove it",

@@ -10,15 +10,15 @@ from pathlib import Path
 from expunge.project.errors import ExpungeError
 from expunge.purge import run
 from expunge.purge.journal import FILE, Journal
-from expunge.repair.state import Site, State
+from expunge.repair.state import BlockingState, Site
 
 
-def half_purge_state(site: Site) -> Iterator[State]:
+def half_purge_state(site: Site) -> Iterator[BlockingState]:
     """Its journal lies under `.expunge/purge`; without a readable one nothing was removed yet, or all was."""
     for folder in sorted(site.paths.purges.glob("*")):
         name = folder.name
         if (folder / FILE).is_file():
-            yield State(
+            yield BlockingState(
                 name,
                 "A purge of it was begun and not finished.",
                 f"finish it, as `expunge purge {name}` does",
@@ -27,7 +27,7 @@ def half_purge_state(site: Site) -> Iterator[State]:
             )
         else:
             # The journal is written last at the beginning, and removed last at the end.
-            yield State(
+            yield BlockingState(
                 name,
                 "What a purge that never began, or has ended, left lies about, traces of forgotten content included.",
                 f"remove {folder}",

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from expunge.project.errors import ExpungeError
 from expunge.project.files import read_json
-from expunge.repair.state import Site, State
+from expunge.repair.state import BlockingState, Site
 
 
-def receipt_state(site: Site) -> Iterator[State]:
+def receipt_state(site: Site) -> Iterator[BlockingState]:
     """A receipt that is not a JSON list; the ledger has its requests."""
     for path in sorted((site.paths.root / site.params.ledger.drop_folder / "done").glob("*.json")):
         if not _is_readable(path):
-            yield State(
+            yield BlockingState(
                 path.relative_to(site.paths.root).as_posix(),
                 "This receipt cannot be read.",
                 "remove it: its requests are in the ledger, and a sender who hands the file in again gets the same ids",

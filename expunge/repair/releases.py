@@ -9,16 +9,16 @@ from filelock import FileLock, Timeout
 from expunge.project.paths import BASE, Paths
 from expunge.releases.chain import is_finished, live_release, load_release
 from expunge.releases.plan import cut_twice, cutting, has_failed, requests_of, set_back
-from expunge.repair.state import Site, State
+from expunge.repair.state import BlockingState, Site
 
 
-def cut_twice_state(site: Site) -> Iterator[State]:
+def cut_twice_state(site: Site) -> Iterator[BlockingState]:
     """The live release was cut of requests that an earlier one serves."""
     paths, live = site.paths, live_release(site.paths)
     if twice := cut_twice(paths):
         rest = [request for request in requests_of(paths, live) if request not in twice]
         waiting = f"; {', '.join(rest)} would wait for the next release" if rest else ""
-        yield State(
+        yield BlockingState(
             live,
             f"It was cut of {', '.join(twice)}, which an earlier release serves, and can never be built.",
             f"undo its cut{waiting}",
@@ -26,12 +26,12 @@ def cut_twice_state(site: Site) -> Iterator[State]:
         )
 
 
-def failed_state(site: Site) -> Iterator[State]:
+def failed_state(site: Site) -> Iterator[BlockingState]:
     """The live release failed its gate: its requests are not served, and none can be until this ends."""
     paths, live = site.paths, live_release(site.paths)
     if has_failed(paths, live) and not cut_twice(paths):
         parent = load_release(paths, live).parent
-        yield State(
+        yield BlockingState(
             live,
             f"It failed its gate: {', '.join(requests_of(paths, live))} are not served. Nothing can be built on it.",
             f"set the chain back to {parent}, keeping the files of {live} for the record; then "
@@ -40,12 +40,12 @@ def failed_state(site: Site) -> Iterator[State]:
         )
 
 
-def unfinished_state(site: Site) -> Iterator[State]:
+def unfinished_state(site: Site) -> Iterator[BlockingState]:
     """The live release was cut and never registered."""
     paths, live = site.paths, live_release(site.paths)
     if live != BASE and not is_finished(paths, live) and not cut_twice(paths):
         running = _runs(paths)
-        yield State(
+        yield BlockingState(
             live,
             f"It is {'being made' if running else 'not finished'}; {', '.join(requests_of(paths, live))} wait for it.",
             "run `expunge release`, which goes on where the last run ended",

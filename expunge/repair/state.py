@@ -21,7 +21,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class State:
+class BlockingState:
     """One thing that must not stay.
 
     Attributes:

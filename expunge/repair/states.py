@@ -13,10 +13,10 @@ from expunge.repair.locks import dvc_lock_state
 from expunge.repair.purges import half_purge_state
 from expunge.repair.receipts import receipt_state
 from expunge.repair.releases import cut_twice_state, failed_state, unfinished_state
-from expunge.repair.state import Site, State
+from expunge.repair.state import BlockingState, Site
 from expunge.repair.suppression import suppression_state
 
-Detector = Callable[[Site], Iterator[State]]
+Detector = Callable[[Site], Iterator[BlockingState]]
 
 STATES: tuple[Detector, ...] = (
     ledger_state,
@@ -31,14 +31,16 @@ STATES: tuple[Detector, ...] = (
 )
 
 
-def blocking(site: Site, detectors: tuple[Detector, ...] = STATES) -> list[State]:
+def blocking(site: Site, detectors: tuple[Detector, ...] = STATES) -> list[BlockingState]:
     """What stops the project now; what cannot be looked at is named as well."""
-    found: list[State] = []
+    found: list[BlockingState] = []
     for detect in detectors:
         try:
             found += detect(site)
         except ExpungeError as error:
-            found.append(State(detect.__name__.removesuffix("_state"), str(error), "do what the message says", ""))
+            found.append(
+                BlockingState(detect.__name__.removesuffix("_state"), str(error), "do what the message says", "")
+            )
     return found
 
 

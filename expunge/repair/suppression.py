@@ -10,11 +10,11 @@ from expunge.project.errors import ExpungeError
 from expunge.project.paths import BASE
 from expunge.proof.project import suppression_checks
 from expunge.releases.chain import chain, has_passed, is_finished
-from expunge.repair.state import Site, State
+from expunge.repair.state import BlockingState, Site
 from expunge.selection.sets import read_forget
 
 
-def suppression_state(site: Site) -> Iterator[State]:
+def suppression_state(site: Site) -> Iterator[BlockingState]:
     """At most one; it can be mended while the catalog has the forgotten samples, that is, before their purge."""
     try:
         wrong = [str(check.found) for check in suppression_checks(site.paths) if check.state == "mismatch"]
@@ -26,10 +26,10 @@ def suppression_state(site: Site) -> Iterator[State]:
         remedy = (
             "make it again from the forget sets and the catalog. With a backup, `expunge restore FILE` keeps all of it"
         )
-        yield State("suppression list", wrong[0], remedy, mend=lambda by: _make(site))
+        yield BlockingState("suppression list", wrong[0], remedy, mend=lambda by: _make(site))
     else:
         remedy = "restore a backup: what was on it has been purged from the catalog"
-        yield State("suppression list", wrong[0], remedy, command="expunge restore FILE")
+        yield BlockingState("suppression list", wrong[0], remedy, command="expunge restore FILE")
 
 
 def _passed(site: Site) -> list[str]:
