@@ -162,7 +162,6 @@ class Attempt(Block):
     """One rung of a release's ladder of methods; the last one is judged by the gate of the release itself."""
 
     method: str
-    seconds: float
     passed: bool | None = None
     diagnosis: Diagnosis | None = None
     failed: tuple[str, ...] = ()

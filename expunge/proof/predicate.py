@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from expunge.evaluation.metrics import (
+    Attempt,
     BaseFigures,
     ComparedModels,
     Diagnosis,
@@ -117,6 +118,7 @@ class CertifiedFigures(Block):
     model: BaseFigures | None = None
     models: ComparedModels | None = None
     expected_similarity: float | None = None
+    attempts: tuple[Attempt, ...] | None = None
 
 
 class NotPurged(Block):
