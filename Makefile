@@ -6,6 +6,8 @@ BIN     := $(CURDIR)/$(VENV)/bin
 STAMP   := $(VENV)/.installed
 HOST    := 127.0.0.1
 UI_PORT ?= 5000
+# Each worker of the tests takes one core and 2 GB, and builds the served project once.
+WORKERS ?= 2
 PREFECT_PORT ?= 4200
 LEADING := cliperase_calibrated ssd npo cliperase
 OTHERS  := worst_case memorised entangled shortcut valid_class valid_random valid_mammals valid_person valid_hair valid_baby \
@@ -42,7 +44,7 @@ demo: $(STAMP)
 	expunge report
 
 test: $(STAMP)
-	python -m pytest
+	python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 fast: $(STAMP)
 	python -m pytest -m "not slow"

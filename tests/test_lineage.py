@@ -356,16 +356,17 @@ def test_two_projects_in_one_process_keep_their_records_apart(tmp_path, empty):
 
 
 def test_the_release_digest_ignores_seconds_but_no_figure(tmp_path):
+    from expunge.evaluation.metrics import read_release_metrics
     from expunge.releases.chain import load_release
     from expunge.steps.register import registration
 
     paths = make_project(tmp_path)
-    metrics, description = read_json(paths.release("r001").metrics), load_release(paths, "r001")
-    digest = registration(paths, "r001", metrics, description)["release_digest"]
-    slower = metrics | {"cost": metrics["cost"] | {"unlearn_seconds": 99.0}}
-    assert registration(paths, "r001", slower, description)["release_digest"] == digest
-    worse = metrics | {"diagnosis": "ineffective"}
-    assert registration(paths, "r001", worse, description)["release_digest"] != digest
+    metrics, description = read_release_metrics(paths.release("r001").metrics), load_release(paths, "r001")
+    digest = registration(paths, "r001", metrics, description).release_digest
+    slower = metrics.model_copy(update={"cost": metrics.cost.model_copy(update={"unlearn_seconds": 99.0})})
+    assert registration(paths, "r001", slower, description).release_digest == digest
+    worse = metrics.model_copy(update={"diagnosis": "ineffective"})
+    assert registration(paths, "r001", worse, description).release_digest != digest
 
 
 def test_an_unreachable_server_is_one_plain_sentence_without_its_password(tmp_path, monkeypatch):
