@@ -75,6 +75,7 @@ def _figures_check(paths: Paths, params: Params, again: Paths, name: str, evalua
         (real.gold, there.gold),
         (real.gold_training, there.gold_training),
         (real.embedding_cost, there.embedding_cost),
+        (real.attempts, there.attempts),
     ):
         if source.exists():
             link.parent.mkdir(parents=True, exist_ok=True)
