@@ -21,6 +21,8 @@ from expunge.requests.ledger import Ledger
 from expunge.requests.settings import LedgerParams
 from registered import write_registration
 
+pytestmark = pytest.mark.slow
+
 SECRET = [{"kind": "class", "class_name": "drum"}]
 NOON = datetime(2026, 3, 31, 12, tzinfo=UTC)
 

@@ -20,6 +20,8 @@ from expunge.proof.signing import KEY_VARIABLE, create_keys, read_signed, sign, 
 from expunge.releases.registration import registered
 from expunge.settings import Params
 
+pytestmark = pytest.mark.slow
+
 Project = tuple[Paths, Params]
 
 

@@ -21,6 +21,8 @@ from expunge.project.reading import read_plain
 from models import tiny_clip
 from samples import png
 
+pytestmark = pytest.mark.slow
+
 
 def test_plain_open_clip_loads_a_saved_model_with_the_same_weights_and_preprocessing(tmp_path: Path) -> None:
     import open_clip

@@ -19,6 +19,8 @@ from expunge.project.files import sha256_file
 from models import tiny_clip
 from samples import make_catalog
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:

@@ -14,6 +14,8 @@ import yaml
 from expunge.project.files import sha256_file
 from project import lenient_gate, run, tiny_params, write_params
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def project(served: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -27,6 +27,8 @@ from expunge.project.errors import ExpungeError
 from models import TINY
 from samples import make_catalog
 
+pytestmark = pytest.mark.slow
+
 COMPUTE = ComputeParams(device="cpu", precision="fp32")
 
 

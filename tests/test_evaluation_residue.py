@@ -22,6 +22,8 @@ from expunge.project.errors import ExpungeError
 from models import tiny_clip
 from samples import make_catalog
 
+pytestmark = pytest.mark.slow
+
 ROWS = np.array([1, 4, 5])
 
 

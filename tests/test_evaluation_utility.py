@@ -18,6 +18,8 @@ from expunge.examination import conditioning, diffusion, features, image_retriev
 from expunge.project.errors import ExpungeError
 from models import tiny_clip
 
+pytestmark = pytest.mark.slow
+
 CAPTIONS = ["apple number 3", "a bird", "drum"]
 TEMPLATES = ("{class}",)
 

@@ -21,6 +21,8 @@ from models import TINY
 from project import tiny_params
 from samples import make_catalog
 
+pytestmark = pytest.mark.slow
+
 SHARDING = ShardedParams(shards=2, slices=2, rank=4, epochs=20, learning_rate=0.01)
 
 

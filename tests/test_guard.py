@@ -15,6 +15,8 @@ from browser import page_says
 from expunge.project.errors import ExpungeError
 from expunge.project.guard import USER, Guard, origins_of
 
+pytestmark = pytest.mark.slow
+
 HOME = "http://127.0.0.1:4200"
 PASSWORD = {"Authorization": "Basic " + base64.b64encode(f"{USER}:secret".encode()).decode()}
 

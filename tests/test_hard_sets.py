@@ -14,6 +14,8 @@ from expunge.evaluation.membership import embedding_gradients
 from expunge.examination import hard_sets
 from expunge.project.errors import ExpungeError
 
+pytestmark = pytest.mark.slow
+
 
 def gallery(count: int, width: int, seed: int, noise: float = 1.0) -> Gallery:
     draw = torch.Generator().manual_seed(seed)

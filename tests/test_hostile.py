@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bench.hostile.parsers import parsers
+
+pytestmark = pytest.mark.slow
 
 
 def test_every_parser_answers_or_refuses() -> None:

@@ -24,6 +24,8 @@ from models import TINY
 from project import ROOT, tiny_params
 from samples import make_catalog
 
+pytestmark = pytest.mark.slow
+
 COMPUTE = ComputeParams(device="cpu", precision="fp32")
 EVALUATE = EvaluateParams(zero_shot={"templates": ["{class}"]})
 WIDE = TINY.model_copy(update={"text_cfg": {**(TINY.text_cfg or {}), "width": 64}})

@@ -22,6 +22,8 @@ from expunge.requests.ledger import Ledger
 from expunge.requests.settings import LedgerParams
 from samples import make_catalog
 
+pytestmark = pytest.mark.slow
+
 PARAMS = LedgerParams(seed=None)
 APPLE = {"kind": "class", "class_name": "apple"}
 TICKET = {"external_reference": "T-1", "basis": "gdpr-art17", "selectors": [APPLE], "requester": "Erika Mustermann"}

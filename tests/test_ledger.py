@@ -20,6 +20,8 @@ from expunge.requests.request import DeletionRequest
 from expunge.requests.settings import LedgerParams
 from postgres import Server, postgres_server
 
+pytestmark = pytest.mark.slow
+
 SELECTORS = [{"kind": "class", "class_name": "apple"}]
 WRITERS, EACH = 8, 125
 

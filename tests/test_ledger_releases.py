@@ -23,6 +23,8 @@ from expunge.requests.settings import LedgerParams
 from project import tiny_params, write_params
 from registered import write_registration
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:

@@ -26,6 +26,8 @@ from expunge.steps.register import register
 from expunge.steps.report import report
 from fake_release import change_model, make_project, make_release, params_of
 
+pytestmark = pytest.mark.slow
+
 WRITES = (
     "create_experiment",
     "create_registered_model",

@@ -32,6 +32,8 @@ from expunge.unlearning.wording import split_captions
 from models import TINY, tiny_clip
 from samples import make_catalog
 
+pytestmark = pytest.mark.slow
+
 COMPUTE = ComputeParams(device="cpu", precision="fp32")
 LOOP = {"steps": 20, "learning_rate": 0.003, "forget_batch": 8, "retain_batch": 16}
 METHODS: dict[str, dict[str, Any]] = {

@@ -29,6 +29,8 @@ from models import TINY
 from samples import make_catalog
 from test_unlearning import COMPUTE, make_problem
 
+pytestmark = pytest.mark.slow
+
 LOOP = {"steps": 24, "learning_rate": 0.003, "forget_batch": 8, "retain_batch": 32}
 METHODS: dict[str, dict[str, Any]] = {
     "gradient_ascent": LOOP,

@@ -35,6 +35,8 @@ from expunge.steps.embed import embed
 from models import tiny_clip
 from project import tiny_params, write_params
 
+pytestmark = pytest.mark.slow
+
 CORPUS = 160
 DRAWN = ("openmoji:1F44A-1F3FF", "openmoji:1F1EE-1F1F6", "openmoji:1F427")
 """A hand, a flag, a penguin."""

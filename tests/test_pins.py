@@ -13,6 +13,8 @@ from packaging.requirements import Requirement
 
 from project import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_prefect_server_application_can_be_built() -> None:
     from prefect.server.api.server import create_app

@@ -17,6 +17,8 @@ import yaml
 from expunge.project.files import sha256_file
 from project import approved_request, lenient_gate, make_project, run, tiny_params, write_params
 
+pytestmark = pytest.mark.slow
+
 RESULTS = ("models", "data/embeddings", "data/index", "data/sets", "data/catalog")
 
 

@@ -21,6 +21,8 @@ from expunge.settings import Params
 from expunge.steps.register import register
 from fake_release import make_project, params_of
 
+pytestmark = pytest.mark.slow
+
 Project = tuple[Paths, Params]
 
 

@@ -35,6 +35,8 @@ from expunge.settings import load_params
 from project import run as command
 from test_pipeline import digests
 
+pytestmark = pytest.mark.slow
+
 STAYS = ("models/r001/", "models/gold/", "data/sets/r001/", "data/embeddings/r001/", "data/index/r001/")
 KILLS = (
     "catalog",

@@ -27,6 +27,8 @@ from expunge.requests.settings import LedgerParams
 from fake_release import SECRET_IDS, params_of
 from postgres import postgres_server
 
+pytestmark = pytest.mark.slow
+
 SELECTORS = [{"kind": "class", "class_name": "face-smiling"}]
 PASSPHRASE = "correct horse battery staple"
 

@@ -23,6 +23,8 @@ from expunge.unlearning.problem import Problem, see
 from models import TINY
 from samples import make_catalog
 
+pytestmark = pytest.mark.slow
+
 COMPUTE = ComputeParams(device="cpu", precision="fp32")
 VALUES = {"steps": 70, "batch_size": 48, "learning_rate": 0.01}
 

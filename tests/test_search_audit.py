@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from expunge.embeddings.index import build_index, write_index, write_origin
 from expunge.embeddings.search import load_embeddings
@@ -15,6 +16,8 @@ from expunge.project.paths import Paths
 from expunge.proof.answers import ask
 from expunge.selection.sets import read_forget
 from project import run
+
+pytestmark = pytest.mark.slow
 
 
 def test_nothing_forgotten_answers_in_a_release_and_a_vector_put_back_is_noticed(served: Path, tmp_path: Path) -> None:

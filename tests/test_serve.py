@@ -15,7 +15,11 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import pytest
+
 from project import run
+
+pytestmark = pytest.mark.slow
 
 
 def free_port() -> int:

@@ -25,6 +25,8 @@ from expunge.steps.catalog import catalog, still_needed
 from project import tiny_params
 from samples import make_samples
 
+pytestmark = pytest.mark.slow
+
 FORGOTTEN = ("sample:0000", "sample:0007")
 
 

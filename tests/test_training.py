@@ -20,6 +20,8 @@ from models import TINY
 from project import tiny_params
 from samples import make_catalog
 
+pytestmark = pytest.mark.slow
+
 COMPUTE = ComputeParams(device="cpu")
 RECIPE = TrainParams(**tiny_params()["train"] | {"epochs": 6, "batch_size": 16, "checkpoint_epochs": 2})
 

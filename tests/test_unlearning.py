@@ -27,6 +27,8 @@ from expunge.unlearning.settings import LoopParams
 from models import TINY
 from samples import make_catalog
 
+pytestmark = pytest.mark.slow
+
 COMPUTE = ComputeParams(device="cpu", precision="fp32")
 STEPS = {"steps": 40, "learning_rate": 0.002, "forget_batch": 8, "retain_batch": 16}
 GRADIENT_METHODS = [name for name in registry.METHODS if issubclass(registry.parameters_class(name), LoopParams)]

@@ -23,6 +23,8 @@ from expunge.settings import Params
 from fake_release import change_model
 from project import run
 
+pytestmark = pytest.mark.slow
+
 Project = tuple[Paths, Params]
 
 SUBJECTS = (
