@@ -54,7 +54,7 @@ def refused(project: Path, *command: str, status: int = 1) -> str:
         (["--where", "colour = 'red'"], "colour"),
         (["--where", "class = "], "SQL"),
         (["--where", "1=1); DROP TABLE catalog; --"], "not a valid SQL predicate"),
-        (["--where", "sample_id IN (SELECT column0 FROM read_csv('/etc/passwd'))"], "catalog"),
+        (["--where", "sample_id IN (SELECT column0 FROM read_csv('/etc/passwd'))"], "may not use table function"),
         (["--where", "class = 'no such class'"], "selects no"),
         (["--where", "true"], "would leave 0 of"),
     ],
@@ -73,7 +73,7 @@ def test_a_request_that_cannot_be_served_is_not_recorded(project: Path, selector
     [
         (["request", "show", "req-9999"], "req-9999"),
         (["request", "approve", "req-0001"], "released|approved"),
-        (["release", "--method", "magic"], "known are cliperase"),
+        (["release", "--method", "magic"], "known are bad_teacher"),
         (["release", "--name", "../outside"], "--name"),
         (["report", "r999"], "no release r999"),
         (["trace", "nonsense"], "nonsense"),

@@ -188,7 +188,7 @@ def test_words_of_tracked_code_are_no_finding_nor_is_what_python_compiles_from_i
     source, stray = tmp_path / "expunge" / "clip.py", tmp_path / "expunge" / "stray.py"
     for path in (source, stray):
         path.write_text('"""Like a pineapple."""')
-    for command in (["init", "--quiet"], ["add", "expunge/models/clip.py"]):
+    for command in (["init", "--quiet"], ["add", "expunge/clip.py"]):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
     allowed = places.pseudonyms_allowed(Paths(tmp_path.resolve()), load_params(ROOT / "params.yaml"), [])
     compiled = source.parent.resolve() / "__pycache__"
