@@ -104,9 +104,7 @@ def _leading(runs: Sequence[Result]) -> str:
     missing = (
         ""
         if any(run.method == default for run in runs)
-        else (
-            f"\n\nThe default method, `{default}`, is newer than these runs and has not been measured on them yet."
-        )
+        else (f"\n\nThe default method, `{default}`, is newer than these runs and has not been measured on them yet.")
     )
     return f"""## The leading methods: mean distance from the gold standard
 
