@@ -32,6 +32,8 @@ VARIANTS: tuple[dict[str, str], ...] = (
 )
 """What a processor without AVX-512, or without AVX, would compute, and two threads instead of one."""
 
+PATIENT = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300"}
+
 
 def figures(project: Path) -> dict[str, float]:
     """The figures of base and r001 by dotted name, and the loss at the end of training."""
@@ -67,7 +69,7 @@ def main() -> None:
     runs = []
     for variant in VARIANTS:
         with tempfile.TemporaryDirectory(prefix="expunge-golden-") as folder:
-            os.environ |= {"OMP_NUM_THREADS": "1", "PREFECT_HOME": f"{folder}/prefect"} | variant
+            os.environ |= {"OMP_NUM_THREADS": "1", "PREFECT_HOME": f"{folder}/prefect"} | PATIENT | variant
             project = helpers.make_project(Path(folder) / "project", helpers.tiny_params(gate=helpers.lenient_gate()))
             helpers.run(project, "dvc", "repro", "--quiet", "register")
             helpers.approved_request(project, "--class", "country-flag")

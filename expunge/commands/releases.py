@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from enum import StrEnum
@@ -62,8 +63,11 @@ def release(
     if not todo.unfinished and not todo.requests:
         typer.echo("No approved request is waiting; nothing was done.")
         return
-    # A process of its own: Prefect's temporary server and its loggers end with it.
-    run = subprocess.run([sys.executable, "-m", "flows.release", method or "", name or ""], check=False)
+    # A process of its own: Prefect's temporary server and its loggers end with it. On a loaded machine the server takes
+    # longer to start than the 20 s that Prefect waits.
+    environment = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300"} | os.environ
+    flow = [sys.executable, "-m", "flows.release", method or "", name or ""]
+    run = subprocess.run(flow, env=environment, check=False)
     if run.returncode:
         raise SystemExit(run.returncode)
     report()
