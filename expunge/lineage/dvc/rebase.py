@@ -110,18 +110,21 @@ def _retire_root_stages(paths: Paths, repo: Repo, gone: Sequence[str]) -> None:
             continue
         if any(is_gone(item.def_path) for item in (*stage.deps, *stage.outs)):
             repo.remove(stage.name)
-        elif stage.name == "catalog" and not stage.frozen:
-            repo.freeze(stage.name)
-    _forget_figures(paths.root / PIPELINE, is_gone)
+    _freeze_catalog(paths.root / PIPELINE, is_gone)
 
 
-def _forget_figures(pipeline: Path, is_gone: Any) -> None:
-    """Drop metrics and plots of what is gone; the comments of the file stay."""
+def _freeze_catalog(pipeline: Path, is_gone: Any) -> None:
+    """Freeze the stage `catalog` and drop metrics and plots of what is gone; the comments of the file stay.
+
+    `dvc freeze` writes the same line, but refuses a stage in which DVC fills in a setting, here the source's file.
+    """
     from dvc.utils.serialize import modify_yaml
 
     with atomic_path(pipeline) as partial:
         shutil.copyfile(pipeline, partial)
         with modify_yaml(str(partial)) as content:
+            if "catalog" in content.get("stages", {}):
+                content["stages"]["catalog"]["frozen"] = True
             for key in ("metrics", "plots"):
                 if key in content:
                     content[key] = [path for path in content[key] if not is_gone(path)]
