@@ -142,4 +142,4 @@ def test_a_new_project_builds_its_base_model(tmp_path: Path) -> None:
     run(project, "dvc", "repro", "--quiet")
     assert "up to date" in run(project, "dvc", "status").stdout
     assert "base" in run(project, "expunge", "status").stdout
-    assert "expunge/" not in (project / "dvc.lock").read_text()
+    assert "path: expunge/" not in (project / "dvc.lock").read_text()

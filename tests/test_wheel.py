@@ -74,7 +74,8 @@ def test_it_installs_one_import_package_with_its_data_and_nothing_else(installed
 def test_the_files_of_a_project_are_the_repositorys_own(installed: Installed) -> None:
     archive, prefix = zipfile.ZipFile(installed.wheel), "expunge/template/"
     held = {name.removeprefix(prefix): archive.read(name) for name in archive.namelist() if name.startswith(prefix)}
-    expected = [path for folder in ("flows", "tasks") for path in (ROOT / folder).glob("*.py")]
+    folders = [ROOT / "flows", ROOT / "tasks"]
+    expected = [path for folder in folders for kind in ("*.py", "*.json") for path in folder.glob(kind)]
     expected += [ROOT / name for name in ("params.yaml", "prefect.yaml", ".gitignore", ".dvcignore")]
     assert held == {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in expected}
 
