@@ -34,7 +34,9 @@ def test_a_project_has_everything_of_its_own_and_nothing_of_the_demo(tmp_path: P
     told = started(folder)
     for name in ("flows/release.py", "tasks/steps.py", "prefect.yaml", ".gitignore", ".dvcignore"):
         assert (folder / name).read_bytes() == (ROOT / name).read_bytes(), name
-    assert {path.name for path in (folder / "flows").iterdir()} == {p.name for p in (ROOT / "flows").glob("*.py")}
+    flows = {path.name for path in (ROOT / "flows").iterdir() if path.is_file()}
+    assert {path.name for path in (folder / "flows").iterdir()} == flows
+    assert "job_template.json" in flows  # without it, no work pool can be made
     paths = Paths(folder)
     assert paths.library_version.read_text() == f"{__version__}\n"
     assert yaml.safe_load(paths.live.read_text()) == {"live": "base"}

@@ -25,4 +25,6 @@ def template_files() -> dict[str, bytes]:
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    if not path.is_dir():
+        return [path]
+    return sorted(file for kind in ("*.py", "*.json") for file in path.rglob(kind))
