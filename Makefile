@@ -47,7 +47,7 @@ test: $(STAMP)
 	python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 fast: $(STAMP)
-	python -m pytest -m "not slow"
+	python -m pytest --numprocesses $(WORKERS) -m "not slow"
 
 lint: $(STAMP)
 	ruff check .

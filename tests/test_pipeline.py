@@ -206,7 +206,7 @@ def test_the_flow_finishes_a_release_that_was_cut_but_never_run(served: Path, tm
 MLFLOW = ["mlflow.db", "mlartifacts", "reports/base/registration.json", "reports/r001/registration.json"]
 KILLS = {
     "train base": (["--force", "--single-item", "train"], 2.5, []),
-    "unlearn r001": (["--force", "--single-item", "releases/r001/dvc.yaml:unlearn"], 2.5, []),
+    "climb r001": (["--force", "--single-item", "releases/r001/dvc.yaml:unlearn"], 2.5, []),
     "embed r001": (["--force", "--single-item", "releases/r001/dvc.yaml:embed"], 2.0, []),
     "register r001": ([], 1.5, MLFLOW),
 }
