@@ -29,8 +29,10 @@ os.environ |= {
     # A flow without a server starts one of its own; on a busy machine that takes longer than the default of 20 s.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
 }
-for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
+# Rich and Typer read the last four: a dumb terminal with forced colours is 80 columns wide whatever a test asks for.
+for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE"):
     os.environ.pop(name, None)
+os.environ["TERM"] = "xterm"
 
 
 def pytest_sessionfinish() -> None:

@@ -112,7 +112,7 @@ def record_many(folder: Path, method: str) -> None:
 
 
 def test_runs_that_write_at_once_lose_no_line(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=record_many, args=(tmp_path, name)) for name in ("a", "b")]
     for writer in writers:
         writer.start()
