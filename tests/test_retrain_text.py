@@ -13,7 +13,6 @@ from expunge.corpus.catalog import Catalog
 from expunge.models import clip
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
-from expunge.models.cropping import can_crop, encode_cropped
 from expunge.models.pairs import load_pairs
 from expunge.models.settings import ComputeParams, TrainParams
 from expunge.models.training import possible_captions, train
@@ -130,11 +129,3 @@ def test_an_ancestor_can_be_the_clean_start(problem: Problem, tmp_path: Path) ->
     new = unlearn(problem, "retrain_text", values | {"clean_start": str(tmp_path / "ancestor")}).clip
     ancestor = clip.create(TINY, 7).model.token_embedding.weight
     assert torch.allclose(new.model.token_embedding.weight, ancestor, atol=1e-6)
-
-
-def test_cropped_texts_have_the_embeddings_of_whole_ones(parent: Clip) -> None:
-    texts = ["a", "a red bird", "a small green bird on a grey drum in the rain", "drum"] * 40
-    tokens = parent.tokenizer(texts)
-    assert can_crop(parent)
-    with torch.no_grad():
-        assert torch.allclose(encode_cropped(parent, tokens), parent.encode_tokens(tokens), atol=1e-6)

@@ -99,7 +99,7 @@ def caption_states(clip: Clip, texts: Sequence[str], batch_size: int = 256) -> T
     try:
         for start in range(0, len(texts), batch_size):
             tokens = clip.tokenizer(list(texts[start : start + batch_size]))
-            clip.encode_tokens(tokens)
+            clip.model.encode_text(tokens.to(clip.device))  # at full length and in order, as the hook sees it
             parts.append(_summary(seen.pop().cpu(), tokens))
     finally:
         handle.remove()

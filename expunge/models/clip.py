@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from expunge.models import _torchvision
+from expunge.models.cropping import encode_cropped, longest_first
 from expunge.models.settings import ComputeParams, ModelParams
 from expunge.project.errors import ExpungeError
 from expunge.project.files import atomic_path, read_json, sha256_file, write_json
@@ -40,6 +41,9 @@ MAX_PIXELS = 64 * 2**20
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 """What data sets hold. Pillow knows many more, among them some whose decoder starts another program (EPS)."""
+
+SORTED = 16384
+"""Texts that are tokenised, and sorted by length, at a time."""
 
 logging.getLogger("open_clip").setLevel(logging.ERROR)
 
@@ -108,16 +112,25 @@ class Clip:
         return nn.functional.normalize(self.model.encode_image(inputs).float(), dim=-1)
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
-        """Unit text embeddings [B, D] (float32) of token ids [B, L]; gradients flow if enabled."""
-        return nn.functional.normalize(self.model.encode_text(tokens.to(self.device)).float(), dim=-1)
+        """Unit text embeddings [B, D] (float32) of token ids [B, L]; gradients flow if enabled.
+
+        Where the text tower allows it, what follows the end of a text is not run.
+        """
+        moved = tokens.to(self.device)
+        features = encode_cropped(self.model, moved)
+        features = self.model.encode_text(moved) if features is None else features
+        return nn.functional.normalize(features.float(), dim=-1)
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:
-        """Unit text embeddings [N, D] (float32, CPU) of `texts`, in evaluation mode."""
+        """Unit text embeddings [N, D] (float32, CPU) of `texts`, in evaluation mode; batches are of like length."""
         self.model.eval()
-        batches = [texts[start : start + batch_size] for start in range(0, len(texts), batch_size)]
-        parts = [self.encode_tokens(self.tokenizer(list(batch))).cpu() for batch in batches]
-        return torch.cat(parts) if parts else torch.empty(0, self.embed_dim)
+        found = torch.empty(len(texts), self.embed_dim)
+        for start in range(0, len(texts), SORTED):
+            tokens = self.tokenizer(list(texts[start : start + SORTED]))
+            for rows in longest_first(tokens).split(batch_size):
+                found[start + rows] = self.encode_tokens(tokens[rows]).cpu()
+        return found
 
     @torch.inference_mode()
     def encode_images(self, pixels: Tensor, batch_size: int = 256) -> Tensor:

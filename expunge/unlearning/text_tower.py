@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip, autocast, compact_vocabulary
-from expunge.models.cropping import encode_cropped
 from expunge.models.pairs import Wording
 from expunge.models.settings import ComputeParams, TrainParams
 from expunge.models.training import (
@@ -123,7 +122,7 @@ def train_text_tower(
                 group["lr"] = params.learning_rate * schedule(step, params.steps, recipe.warmup_fraction)
             rows, captions = lesson.draw(step, params.batch_size)
             with autocast(new.device, lesson.compute):
-                texts = encode_cropped(new, tokenize(captions))
+                texts = new.encode_tokens(tokenize(captions))
             loss = contrastive_loss(lesson.images[rows].to(new.device), texts, new.model.logit_scale)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
