@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expunge.corpus.catalog import Catalog, write_catalog
+from expunge.corpus.hashes import frames, perceptual_hashes
 from expunge.corpus.sample import Caption, Sample, Source
+from expunge.models.clip import decode_image
 from expunge.project.errors import ExpungeError
 from samples import make_catalog, make_samples, png
 
@@ -91,3 +95,14 @@ def test_one_flipped_byte_in_a_shard_is_found_before_it_is_read(tmp_path: Path) 
 def test_an_empty_source_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExpungeError, match="yields no sample"):
         write(tmp_path, [], 5)
+
+
+def test_the_catalog_keeps_the_perceptual_hashes_of_every_picture(tmp_path: Path) -> None:
+    catalog = make_catalog(tmp_path, 3)
+    broken = replace(Sample.of_row(next(catalog.tables()).to_pylist()[0]), sample_id="broken", image=b"not a picture")
+    for table in catalog.tables(["hashes", "image"]):
+        for row in table.to_pylist():
+            picture = decode_image(row["image"], "")
+            assert row["hashes"] == np.packbits(perceptual_hashes(frames(picture)), axis=1).tobytes()
+    assert broken.row()["hashes"] is None
+    assert "hashes" not in catalog.metadata.column_names

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 import pyarrow as pa
 
+from expunge.corpus.hashes import PACKED, packed_hashes
 from expunge.project.files import (
     canonical_json,
     sha256_bytes,
@@ -34,14 +35,16 @@ SCHEMA = pa.schema(
         pa.field("caption", pa.string(), False),
         pa.field("captions", pa.list_(pa.field("item", CAPTION_TYPE, False)), False),
         pa.field("content_sha256", pa.string(), False),
+        pa.field("hashes", pa.binary(PACKED)),
         pa.field("image", pa.binary(), False),
     ]
 )
-"""One row per sample. `caption` is the canonical one, the first of `captions`; `image` is an encoded picture."""
+"""One row per sample. `caption` is the canonical one, the first of `captions`; `image` is an encoded picture, `hashes`
+its perceptual hashes (null where it cannot be decoded)."""
 
 
-METADATA_COLUMNS = tuple(name for name in SCHEMA.names if name != "image")
-"""All columns but the pixels: what fits in memory for selection and retrieval."""
+METADATA_COLUMNS = tuple(name for name in SCHEMA.names if name not in ("hashes", "image"))
+"""What is said of a sample: what fits in memory for selection and retrieval."""
 
 
 class Caption(NamedTuple):
@@ -90,6 +93,7 @@ class Sample:
             "caption": self.captions[0].text,
             "captions": [caption._asdict() for caption in self.captions],
             "content_sha256": self.content_sha256,
+            "hashes": packed_hashes(self.image),
             "image": self.image,
         }
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageFilter
 
-from expunge.near_duplicates.pictures import SIDE, View, frames, geometric_views, recolourings
+from expunge.corpus.hashes import SIDE, frames
+from expunge.near_duplicates.pictures import View, geometric_views, recolourings
 
 COARSE = 32
 TINY = 16

@@ -19,9 +19,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from expunge.corpus.catalog import Catalog
+from expunge.corpus.hashes import BITS, distances, frames, perceptual_hashes
 from expunge.near_duplicates.compare import Candidate, Original
-from expunge.near_duplicates.hashes import BITS, distances, perceptual_hashes
-from expunge.near_duplicates.pictures import frames, has_structure
+from expunge.near_duplicates.pictures import has_structure
 from expunge.near_duplicates.variants import declared_apart
 from expunge.project.columns import strings
 

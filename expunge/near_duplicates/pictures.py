@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from PIL import Image, ImageChops, ImageEnhance, ImageFilter, ImageOps
+from PIL import Image, ImageEnhance, ImageOps
 
-SIDE = 64
-"""Pixels on each side of a compared picture: finer detail does not survive rescaling."""
+from expunge.corpus.hashes import SIDE, Box, border_colour, content_box, standard
 
 ROTATIONS = (-8, -5, -2.5, 2.5, 5, 8)
 """Degrees; the comparison tolerates half a step."""
@@ -22,13 +21,9 @@ ROTATIONS = (-8, -5, -2.5, 2.5, 5, 8)
 SPANS = ((0, 1), (0, 0.9), (0.1, 1), (0.06, 0.94))
 """Parts of the width, and of the height, that a crop leaves."""
 
-TRIM_ROUNDS = 8
-BORDER_CONTRAST = 40
-
 FLAT = 3.0
 """A picture whose grey levels spread less has no structure to recognise."""
 
-Box = tuple[float, float, float, float]
 Recolouring = Callable[[Image.Image], Image.Image]
 
 
@@ -44,20 +39,6 @@ class View:
         return self.picture.resize((side, side), Image.Resampling.BICUBIC, box=self.box)
 
 
-def standard(image: Image.Image) -> Image.Image:
-    """RGB at the size of comparison; the aspect ratio does not count."""
-    return image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-
-
-def frames(image: Image.Image) -> tuple[Image.Image, Image.Image]:
-    """The whole picture, and the same without its plain border, both standard."""
-    whole = standard(image)
-    left, top, right, bottom = _content_box(whole)
-    across, down = image.width / SIDE, image.height / SIDE
-    box = (left * across, top * down, right * across, bottom * down)
-    return whole, image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box)
-
-
 def geometric_views(image: Image.Image) -> list[View]:
     """Whole and trimmed, cropped, slightly rotated; then the same again mirrored."""
     whole = standard(image)
@@ -68,7 +49,7 @@ def geometric_views(image: Image.Image) -> list[View]:
         upright, *rotated = (ImageOps.mirror(picture) if mirrored else picture for picture in (whole, *turned))
         views += [View(upright, (0, 0, SIDE, SIDE)), *_crops(upright)]
         for picture in rotated:
-            views += [View(picture, (0, 0, SIDE, SIDE)), View(picture, _content_box(picture))]
+            views += [View(picture, (0, 0, SIDE, SIDE)), View(picture, content_box(picture))]
     return views
 
 
@@ -88,13 +69,6 @@ def has_structure(image: Image.Image) -> bool:
     return float(np.asarray(image.convert("L"), np.float32).std()) >= FLAT
 
 
-def border_colour(image: Image.Image) -> tuple[int, ...]:
-    """The median colour of the outermost pixels."""
-    pixels = np.asarray(image)
-    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    return tuple(int(value) for value in np.median(edge, axis=0))
-
-
 def _enhanced(kind: type, factor: float, image: Image.Image) -> Image.Image:
     return kind(image).enhance(factor)
 
@@ -107,30 +81,9 @@ def _hue_shifted(shift: int, image: Image.Image) -> Image.Image:
 
 def _crops(picture: Image.Image) -> Iterator[View]:
     """The trimmed picture, and what crops leave of it."""
-    left, top, right, bottom = _content_box(picture)
+    left, top, right, bottom = content_box(picture)
     width, height = right - left, bottom - top
     for start, end in SPANS:
         for first, last in SPANS:
             box = (left + start * width, top + first * height, left + end * width, top + last * height)
             yield View(picture, box)
-
-
-def _content_box(whole: Image.Image) -> Box:
-    """What is left when rows and columns of one colour are taken from the edges, again and again: a padded picture
-    may have had a border of its own."""
-    left, top, right, bottom = 0, 0, SIDE, SIDE
-    calm = whole.filter(ImageFilter.BoxBlur(1))
-    for _ in range(TRIM_ROUNDS):
-        part = calm.crop((left, top, right, bottom))
-        backdrop = Image.new("RGB", part.size, border_colour(part))
-        differs = np.asarray(ImageChops.difference(part, backdrop)).max(axis=2) > BORDER_CONTRAST
-        rows, columns = (np.flatnonzero(differs.sum(axis=axis) > 1) for axis in (1, 0))
-        if min(len(rows), len(columns)) < SIDE // 8:
-            break
-        # Where a border ends, rescaling has left a row that is half border: it would hide a border within.
-        off = [edge + 1 if edge else 0 for edge in (columns[0], rows[0], part.width - 1 - columns[-1])]
-        off.append(edge + 1 if (edge := part.height - 1 - rows[-1]) else 0)
-        if not any(off):
-            break
-        left, top, right, bottom = left + int(off[0]), top + int(off[1]), right - int(off[2]), bottom - int(off[3])
-    return left, top, right, bottom

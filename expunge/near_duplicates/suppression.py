@@ -102,8 +102,8 @@ class Suppressed:
         return "near-duplicate" if self._resembles(sample) else None
 
     def _resembles(self, sample: Sample) -> bool:
-        from expunge.near_duplicates.hashes import perceptual_hashes
-        from expunge.near_duplicates.pictures import frames, has_structure
+        from expunge.corpus.hashes import frames, perceptual_hashes
+        from expunge.near_duplicates.pictures import has_structure
 
         picture = _decoded(sample)
         if not has_structure(picture):
@@ -171,7 +171,7 @@ def keeps_out(paths: Paths, ids: Iterable[str]) -> list[str]:
 
 
 def _line(key: bytes, sample: Sample) -> dict:
-    from expunge.near_duplicates.hashes import perceptual_hashes
+    from expunge.corpus.hashes import perceptual_hashes
     from expunge.near_duplicates.pictures import geometric_views, has_structure
 
     name, content, image = _exact_digests(key, sample)

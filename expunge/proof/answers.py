@@ -14,12 +14,12 @@ import numpy as np
 from PIL import ImageOps
 
 from expunge.corpus.catalog import Catalog
+from expunge.corpus.hashes import distances, perceptual_hash, standard
 from expunge.corpus.sample import vector_id
 from expunge.embeddings.index import index_ids, search_index
 from expunge.embeddings.search import load_index, picture_encoder
 from expunge.models import clip
-from expunge.near_duplicates.hashes import distances, perceptual_hash
-from expunge.near_duplicates.pictures import has_structure, standard
+from expunge.near_duplicates.pictures import has_structure
 from expunge.near_duplicates.variants import declared_apart
 from expunge.project.paths import Paths
 from expunge.selection.sets import read_forget
