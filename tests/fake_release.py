@@ -63,12 +63,19 @@ PARAMS = {
 
 def params_of(root: Path, **changes: Any) -> Params:
     """Settings as a project has them; the blocks that neither report nor lineage reads are skipped."""
+    from expunge.evaluation.settings import GateParams
     from expunge.lineage.settings import MlflowParams
     from expunge.models.settings import TrainParams
     from expunge.requests.settings import LedgerParams
 
     train = TrainParams.model_validate(PARAMS["train"])
-    values = {"seed": 0, "train": train, "mlflow": MlflowParams(), "ledger": LedgerParams(seed=None)} | changes
+    values = {
+        "gate": GateParams(),
+        "seed": 0,
+        "train": train,
+        "mlflow": MlflowParams(),
+        "ledger": LedgerParams(seed=None),
+    } | changes
     return Params.model_construct(**values)
 
 
@@ -142,7 +149,8 @@ def _write_outputs(paths: Paths, name: str, parent: str, request_ids: list[str],
         write_curve(where.gold_curve, [{"step": s, "loss": 4.8 * 0.996**s + 0.9} for s in range(1, 900, 30)])
     write_json(where.metrics, metrics_of(name, parent, request_ids, gold, passed))
     _write_similarities(where.similarities, draw, gold)
-    _write_map(where.embedding_map, draw)
+    _write_nearest(where.nearest, request_ids, gold)
+    _write_roc(where.roc, gold)
     _write_release_lock(paths, name, parent)
 
 
@@ -305,22 +313,30 @@ def _write_similarities(path: Path, draw: np.random.Generator, gold: bool) -> No
     pq.write_table(pa.concat_tables(tables), path)
 
 
-def _write_map(path: Path, draw: np.random.Generator) -> None:
-    count = 700
-    kinds = draw.integers(0, len(SUPERCLASSES), count)
-    centres = np.array([[np.cos(a), np.sin(a)] for a in np.linspace(0, 2 * np.pi, len(SUPERCLASSES), endpoint=False)])
-    points = centres[kinds] * 0.5 + draw.normal(0, 0.16, (count, 2))
+def _write_nearest(path: Path, request_ids: list[str], gold: bool) -> None:
+    models = ["original", "unlearned", *(["retrained"] if gold else [])]
+    rows = [
+        {"model": model, "request": request_id, "place": 1, "sample_id": "1F604", "share": share}
+        for request_id in request_ids
+        for model, share in zip(models, (0.9, 0.5, 0.4), strict=False)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def _write_roc(path: Path, gold: bool) -> None:
+    grid = np.linspace(0, 1, 21)
     tables = [
         pa.table(
             {
-                "model": [model] * count,
-                "x": points[:, 0] + shift,
-                "y": points[:, 1],
-                "superclass": [SUPERCLASSES[kind] for kind in kinds],
-                "set": ["neighbours" if row < 200 else "retain" for row in range(count)],
+                "model": [model] * len(grid),
+                "signal": [signal] * len(grid),
+                "false_positives": grid,
+                "true_positives": grid**power,
             }
         )
-        for model, shift in (("original", 0.0), ("unlearned", 0.03))
+        for model, power in (("original", 0.2), ("unlearned", 1.2), ("retrained", 1.1))
+        for signal in ("loss", "similarity")
+        if gold or model != "retrained"
     ]
     pq.write_table(pa.concat_tables(tables), path)
 

@@ -39,10 +39,11 @@ SUBJECTS = (
     "models/r001/unlearning.csv",
     "releases/r001/release.yaml",
     "reports/r001/figures/curves.svg",
-    "reports/r001/map.parquet",
     "reports/r001/metrics.json",
     "reports/r001/registration.json",
     "reports/r001/report.html",
+    "reports/r001/nearest.parquet",
+    "reports/r001/roc.parquet",
     "reports/r001/similarities.parquet",
     "reports/r001/unlearning.json",
 )

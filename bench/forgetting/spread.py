@@ -123,13 +123,26 @@ def retrainings_refused(names: list[str]) -> Iterator[tuple[str, bool, list[str]
 
 def methods_passed(names: list[str]) -> Iterator[tuple[str, str, bool, list[str]]]:
     """Each recorded run of a method, and the original, judged by the gold standard of its seed."""
-    params, known = load_params().gate, recorded()
     for name in names:
-        seeds = _recorded(name, GOLD)
-        for result in _runs(name):
-            if result.method != GOLD and result.seed in seeds:
-                run, gold = _alike(result.content["metrics"], seeds[result.seed])
-                yield name, result.method, *_verdict(judge(params, JudgedModel(run), [JudgedModel(gold)], spread=known))
+        for method, gate in _judged(name):
+            yield name, method, gate["passed"], [check["name"] for check in gate["checks"] if not check["passed"]]
+
+
+def judged_runs(names: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Method and the gate's checks of each recorded run, the original's left out."""
+    for name in names:
+        for method, gate in _judged(name):
+            if method != ORIGINAL:
+                yield method, gate["checks"]
+
+
+def _judged(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    params, known = load_params().gate, recorded()
+    seeds = _recorded(name, GOLD)
+    for result in _runs(name):
+        if result.method != GOLD and result.seed in seeds:
+            run, gold = _alike(result.content["metrics"], seeds[result.seed])
+            yield result.method, judge(params, JudgedModel(run), [JudgedModel(gold)], spread=known)["gate"]
 
 
 def _verdict(found: dict[str, Any]) -> tuple[bool, list[str]]:

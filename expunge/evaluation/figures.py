@@ -83,6 +83,29 @@ RETAINED = tuple(
 """Of the pairs that stay; only a loss counts."""
 
 
+MEMBERSHIP = JudgedFigure("membership", "Membership attack's AUC against that on retrained models.")
+SHAPE = JudgedFigure(
+    "forget_shape",
+    "Distribution of the forgotten pairs' similarities about their mean, against that of retrained models.",
+    sides="above",
+    above="over-generalised",
+)
+ROWS = JudgedFigure(
+    "token_rows",
+    "Length of the forgotten words' rows among the weights, against that in retrained models.",
+    below="over-generalised",
+)
+HEAP = JudgedFigure(
+    "word_heap",
+    "How near to each other the text tower puts the forgotten words, against retrained models.",
+    sides="above",
+    above="over-generalised",
+)
+
+SIDES = {figure.name: figure.sides for figure in (*FORGOTTEN, *RETAINED, MEMBERSHIP, SHAPE, ROWS, HEAP)}
+"""Figure → on which side of the retrainings a gap counts."""
+
+
 def small_set_variance(figure: JudgedFigure, retrainings: Sequence[Block], spread: Spread) -> float:
     """What the figure of this set varies more between retrainings than the recorded spread says.
 

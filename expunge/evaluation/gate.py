@@ -20,7 +20,16 @@ from typing import Any
 
 import numpy as np
 
-from expunge.evaluation.figures import FORGOTTEN, RETAINED, JudgedFigure, small_set_variance
+from expunge.evaluation.figures import (
+    FORGOTTEN,
+    HEAP,
+    MEMBERSHIP,
+    RETAINED,
+    ROWS,
+    SHAPE,
+    JudgedFigure,
+    small_set_variance,
+)
 from expunge.evaluation.settings import GateParams
 from expunge.evaluation.spread import Spread, recorded
 from expunge.project.errors import ExpungeError
@@ -147,26 +156,6 @@ def _forgotten(
         if shape := _shape(params, part, unlearned, retrainings):
             yield shape
     yield from _membership(params, unlearned, retrainings, spread)
-
-
-MEMBERSHIP = JudgedFigure("membership", "Membership attack's AUC against that on retrained models.")
-SHAPE = JudgedFigure(
-    "forget_shape",
-    "Distribution of the forgotten pairs' similarities about their mean, against that of retrained models.",
-    sides="above",
-    above="over-generalised",
-)
-ROWS = JudgedFigure(
-    "token_rows",
-    "Length of the forgotten words' rows among the weights, against that in retrained models.",
-    below="over-generalised",
-)
-HEAP = JudgedFigure(
-    "word_heap",
-    "How near to each other the text tower puts the forgotten words, against retrained models.",
-    sides="above",
-    above="over-generalised",
-)
 
 
 def _membership(

@@ -6,8 +6,10 @@ metric is a new field here, and `docs/schemas/` follows by `python -m expunge.pr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import NormalDist
 from typing import Literal
 
 from pydantic import Field
@@ -126,6 +128,15 @@ class Threshold(Block):
     measured: float | None = None
     reference: float | None = None
     beyond: Fraction | None = None
+
+    @property
+    def gap(self) -> float | None:
+        """The gap in spreads with its sign, also where it lies on the side that does not count; None where the file
+        does not tell. Its size follows from `beyond`, whose definition it is."""
+        if self.measured is None or self.reference is None or self.beyond is None:
+            return None
+        size = -NormalDist().inv_cdf(self.beyond / 2) if self.beyond > 0 else self.value
+        return math.copysign(size, self.measured - self.reference)
 
 
 class GateResult(Block):

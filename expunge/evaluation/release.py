@@ -31,12 +31,16 @@ class Evaluation:
 
     Attributes:
         sets: the rows that were reported on.
+        forgotten: sample ids of this release and its ancestors.
+        requests: request id → rows that it forgets.
         measured: the models that there are, by their names in `MODELS`.
         metrics: the blocks `models`, `per_request`, `traces`, `expected_similarity`, `diagnosis` and `gate` of
             metrics.json.
     """
 
     sets: Sets
+    forgotten: frozenset[str]
+    requests: dict[str, np.ndarray]
     measured: dict[str, Measured]
     metrics: dict[str, Any]
 
@@ -139,7 +143,7 @@ def evaluate_release(
         "expected_similarity": expected_similarity(catalog, original, asked, found.forgotten),
         **found.verdict,
     }
-    return Evaluation(found.sets, found.measured, metrics)
+    return Evaluation(found.sets, found.forgotten, found.requests, found.measured, metrics)
 
 
 def relearning_steps(

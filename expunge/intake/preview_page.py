@@ -7,8 +7,7 @@ that neither git nor DVC looks at, readable by its owner alone, and it goes when
 from __future__ import annotations
 
 import base64
-import io
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -26,11 +25,15 @@ def write_page(paths: Paths, catalog: Catalog, found: Preview, selected: Sequenc
     """Write the page of a preview and return its path."""
     import jinja2
 
+    from expunge.models.thumbnails import thumbnails
+
     shown = list(selected)[:MAX_SELECTED]
     duplicates = found.near_duplicates.shown
-    pictures = _thumbnails(
-        catalog, {*shown, *(one.sample_id for one in duplicates), *(one.resembles for one in duplicates)}
-    )
+    ids = {*shown, *(one.sample_id for one in duplicates), *(one.resembles for one in duplicates)}
+    pictures = {
+        name: "data:image/png;base64," + base64.b64encode(png).decode()
+        for name, png in thumbnails(catalog, ids, THUMBNAIL).items()
+    }
     text = (files("expunge") / "report" / "preview.html.j2").read_text(encoding="utf-8")
     page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(text)
     path = paths.preview_page(found.request_id)
@@ -46,17 +49,3 @@ def discard_pages(paths: Paths, request_ids: Iterable[str]) -> None:
     """Remove the pages of requests that are decided."""
     for request_id in request_ids:
         paths.preview_page(request_id).unlink(missing_ok=True)
-
-
-def _thumbnails(catalog: Catalog, ids: Set[str]) -> dict[str, str]:
-    """Sample id → a small PNG as a data URI."""
-    from expunge.models.clip import decode_image
-
-    found = {}
-    for name, data in catalog.pictures(ids):
-        picture = decode_image(data, name)
-        picture.thumbnail((THUMBNAIL, THUMBNAIL))
-        stream = io.BytesIO()
-        picture.save(stream, "PNG")
-        found[name] = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
-    return found

@@ -41,7 +41,7 @@ def certified_files(paths: Paths, name: str) -> list[Path]:
     """What a certificate vouches for: all that the release consists of, and what its stages wrote about it."""
     where = paths.release(name)
     files = _files_in(where.model, where.sets, where.embeddings, where.index, where.figures)
-    files += [where.metrics, where.summary, where.page, where.similarities, where.embedding_map]
+    files += [where.metrics, where.summary, where.page, where.similarities, where.nearest, where.roc]
     files += [where.training, where.unlearning, where.gold_training, where.embedding_cost, where.description]
     return sorted(path for path in files if path.is_file())
 

@@ -64,6 +64,11 @@ class Paths:
         return self.root / "reports" / "live.json"
 
     @property
+    def overview(self) -> Path:
+        """The page that says what is due, what failed and what to do; written anew by each command that changes it."""
+        return self.root / "reports" / "index.html"
+
+    @property
     def suppression(self) -> Path:
         """Keyed digests of what no source may bring back: beside the ledger, and to be backed up with it."""
         return self.root / "data" / "suppression.jsonl"
@@ -237,9 +242,14 @@ class ReleasePaths:
         return self.reports / "similarities.parquet"
 
     @property
-    def embedding_map(self) -> Path:
-        """Two-dimensional map of retained samples before and after."""
-        return self.reports / "map.parquet"
+    def nearest(self) -> Path:
+        """Retained samples that the captions of forgotten ones find first, by model and request."""
+        return self.reports / "nearest.parquet"
+
+    @property
+    def roc(self) -> Path:
+        """ROC curves of the membership attacks, by model and signal, without ids."""
+        return self.reports / "roc.parquet"
 
     @property
     def figures(self) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from expunge.evaluation.settings import GateParams
+from expunge.evaluation.limits import limits as compared
 from expunge.lineage.digests import sha256_if_there
 from expunge.lineage.dvc.locks import relative
 from expunge.lineage.mlflow.entry import RunRecord
@@ -40,10 +40,7 @@ def anchor(requests: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 def limits(params: Params) -> dict[str, Any]:
     """The gate's limits, those that the library ships, and the names of those that are looser than shipped."""
-    used = params.model_dump(mode="json", include={"gate"}).get("gate", {})
-    shipped = {name: field.get_default() for name, field in GateParams.model_fields.items() if not field.is_required()}
-    looser = [name for name, limit in shipped.items() if name in used and _is_looser(name, used[name], limit)]
-    return {"used": used, "shipped": shipped, "looser": sorted(looser)}
+    return compared(params.model_dump(mode="json", include={"gate"}).get("gate", {}))
 
 
 def pipeline(paths: Paths) -> list[dict[str, Any]]:
@@ -83,8 +80,3 @@ def record_digests(
 def is_tombstone(path: str) -> bool:
     """Whether a file of the pipeline's text is one that nobody edits."""
     return Path(path).name == "purged.json"
-
-
-def _is_looser(name: str, used: float, shipped: float) -> bool:
-    more_is_stricter = name.startswith("min_") or name == "stand_ins"
-    return used < shipped if more_is_stricter else used > shipped

@@ -38,14 +38,15 @@ def render(statement: Mapping[str, Any]) -> str:
     predicate = absent | statement["predicate"]
     single = predicate.pop("request", None)
     content = predicate | {"requests": [single]} if single else predicate
+    looser = (predicate["limits_of_the_gate"] or {}).get("looser", ())
     judged = predicate["figures"].get("gate")
     gate = GateResult.model_validate(judged) if judged else None
     return environment.get_template("certificate.md.j2").render(
         **content,
         single=single is not None,
         subject=statement["subject"],
-        headline=words.headline(gate),
-        explanation=words.explanation(gate, predicate["figures"].get("diagnosis")),
+        headline=words.headline(gate, looser),
+        explanation=words.explanation(gate, predicate["figures"].get("diagnosis"), looser),
         measured=_measured(predicate["figures"]),
         words=words,
     )

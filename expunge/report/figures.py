@@ -1,327 +1,313 @@
-"""The figures of a report as SVG: the same data gives the same bytes.
+"""The figures of a report: inline SVG that says the same by day, by night and on paper, each with its table.
 
-Each is drawn twice, for light and for dark pages. Colours are from Okabe and Ito's set, which colour-blind readers
-can tell apart. No figure shows a picture, a caption or an id; the map shows retained samples only.
+No figure shows a picture, a caption or an id.
 """
 
 from __future__ import annotations
 
-import io
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import matplotlib
-import matplotlib.lines
-import matplotlib.ticker
 import numpy as np
 import pyarrow.parquet as pq
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure as Canvas
 
-from expunge.evaluation.metrics import BaseFigures, BaseMetrics, ComparedModels, Metrics
+from expunge.evaluation.metrics import BaseFigures, BaseMetrics, Metrics, ReleaseMetrics, read_metrics
 from expunge.models.curves import read_curve
-from expunge.project.paths import Paths
-from expunge.report.words import MODELS, SETS
+from expunge.project.paths import BASE, Paths
+from expunge.report.svg import HEIGHT, Panel, Scale, standalone
+from expunge.report.tradeoff import Spot, benchmark, chart, spot
+from expunge.report.words import MODELS, SETS, SIGNALS
 
-GROUPS = ("forget", "neighbours", "retain", "test")
-MAX_SUPERCLASSES = 7
-MAX_MAP_POINTS = 4000
-MAX_LABEL = 28
 BINS = 24
-
-
-class Theme(NamedTuple):
-    """Colours of one reading mode; the background is the page's own."""
-
-    text: str
-    faint: str
-    grid: str
-    original: str
-    unlearned: str
-    retrained: str
-
-
-LIGHT = Theme("#1d2430", "#5c6675", "#dfe3ea", "#9aa3b0", "#0072b2", "#e69f00")
-DARK = Theme("#e8ebf1", "#a3adbd", "#39414f", "#7c8798", "#56b4e9", "#e69f00")
-CATEGORIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
+MAX_DOTS = 300
+MAX_STEPS = 200
+PARTS_OF_LOSS = 4
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure in both themes, with what a reader needs who sees it for the first time or not at all.
+    """One figure, with what a reader needs who sees it for the first time or not at all.
 
     Attributes:
-        name: file name without ending.
+        name: file name without ending, and the place in the page that it belongs to.
         caption: one sentence on how to read it.
-        alt: what it shows, for those who cannot see it.
-        light, dark: SVG.
+        panels: drawings, side by side where there is room.
+        head, rows: the same as a table.
     """
 
     name: str
     title: str
     caption: str
-    alt: str
-    light: bytes
-    dark: bytes
+    panels: Sequence[Panel]
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    @property
+    def file(self) -> bytes:
+        """The figure as an SVG file of its own."""
+        return standalone(self.panels, self.title)
 
 
-Draw = Callable[[Canvas, Theme], None]
+def figures_of(paths: Paths, release: str, metrics: Metrics, ancestors: Sequence[str] = ()) -> list[Figure]:
+    """All figures that the files of `release` allow; a missing curve leaves its figure out.
 
-
-def figures_of(paths: Paths, release: str, metrics: Metrics) -> list[Figure]:
-    """All figures that the files of `release` allow; a missing curve leaves its figure out."""
+    Args:
+        ancestors: releases before this one, of which those still there are shown beside it.
+    """
     where = paths.release(release)
     if isinstance(metrics, BaseMetrics):
         return [base_bars(metrics.model), *curves({"training": where.training_curve})]
+    before = [metrics_of for name in ancestors if (metrics_of := _judged(paths, name))]
     return [
-        model_bars(metrics.models),
         similarity_histograms(where.similarities, metrics.expected_similarity),
-        embedding_map(where.embedding_map),
+        *roc_curves(where.roc, {name: figures.mia_auc for name, figures in metrics.models.there.items()}),
+        *kept_pairs(where.similarities),
+        tradeoff(metrics, before),
         *curves({"unlearning": where.unlearning_curve, "retraining": where.gold_curve}),
     ]
-
-
-def model_bars(models: ComparedModels) -> Figure:
-    """Recall and pair similarity of each set, one bar per model."""
-    shown = models.there
-
-    def draw(canvas: Canvas, theme: Theme) -> None:
-        panels = canvas.subplots(1, 2)
-        for axes, metric, title in (
-            (panels[0], "image_to_text_r1", "Picture finds its caption first (R@1)"),
-            (panels[1], "pair_similarity", "Similarity of picture and caption (cosine)"),
-        ):
-            values = {
-                name: [getattr(figures.groups[group], metric) for group in GROUPS] for name, figures in shown.items()
-            }
-            _grouped_bars(axes, theme, [SETS[group] for group in GROUPS], values)
-            axes.set_title(title)
-        _legend_above(canvas, panels[0], len(shown))
-
-    recalls = ", ".join(f"{MODELS[name]} {figures.forget.image_to_text_r1:.0%}" for name, figures in shown.items())
-    aim = (
-        "be as low as orange, in all others as high"
-        if "retrained" in shown
-        else "be low, in all others as high as grey"
-    )
-    return _render(
-        "comparison",
-        "Before, after and retrained" if "retrained" in shown else "Before and after",
-        f"In the group on the left (forgotten) blue should {aim}.",
-        f"Bar chart by set. Forgotten pictures that find their caption first: {recalls}.",
-        draw,
-        (9.2, 3.5),
-    )
 
 
 def base_bars(model: BaseFigures) -> Figure:
     """Recall and zero-shot accuracy of the base model on each of its sets."""
     groups = model.groups
-    measures = {"image_to_text_r1": "picture finds its caption first", "zero_shot_top1": "class named right"}
-
-    def draw(canvas: Canvas, theme: Theme) -> None:
-        axes = canvas.subplots()
-        values = {label: [getattr(figures, key) for figures in groups.values()] for key, label in measures.items()}
-        colours = dict(zip(values, (theme.unlearned, theme.retrained), strict=True))
-        _grouped_bars(axes, theme, [SETS[name] for name in groups], values, colours)
-        _legend_above(canvas, axes, len(values))
-
-    return _render(
+    measures = {
+        "image_to_text_r1": ("unlearned", "picture finds its caption first"),
+        "zero_shot_top1": ("retrained", "class named right"),
+    }
+    panel = Panel(
+        f"Bars of recall and zero-shot accuracy on {len(groups)} sets.", width=640, height=40 + 44 * len(groups)
+    )
+    x = Scale(0, 1, 150, 590)
+    panel.legend(list(measures.values()), x=150)
+    for number, (name, figures) in enumerate(groups.items()):
+        top = 34 + 44 * number
+        panel.text(140, top + 20, SETS[name], "ink", "end")
+        for place, (key, (kind, label)) in enumerate(measures.items()):
+            value = getattr(figures, key)
+            at = top + 16 * place
+            panel.add(
+                "rect",
+                f"bar {kind}",
+                f"{SETS[name]}, {label}: {value:.0%}",
+                x=x.start,
+                y=at,
+                width=x(value) - x.start,
+                height=13,
+                rx=2,
+            )
+            panel.text(x(value) + 6, at + 11, f"{value:.0%}")
+    rows = [[SETS[name], *(f"{getattr(one, key):.3f}" for key in measures)] for name, one in groups.items()]
+    return Figure(
         "sets",
         "What the base model can do",
         "Trained pictures should score high; held-out ones show how far the model generalises.",
-        f"Bar chart of recall and zero-shot accuracy on {len(groups)} sets.",
-        draw,
-        (9.2, 3.3),
+        [panel],
+        ["Set", *(label.capitalize() for _, label in measures.values())],
+        rows,
     )
 
 
 def similarity_histograms(path: Path, expected: float | None = None) -> Figure:
     """How similar picture and caption are, pair by pair, for the forget set and for its neighbours."""
-    table = pq.read_table(path)
-    model, group, similarity = (np.array(table[name].to_pylist()) for name in ("model", "set", "similarity"))
-    present = [name for name in MODELS if name in set(model)]
-
-    def draw(canvas: Canvas, theme: Theme) -> None:
-        panels = canvas.subplots(1, 2, sharex=True)
-        edges = np.linspace(min(0.0, similarity.min()), max(1.0, similarity.max()), BINS + 1)
-        for axes, name, title in zip(panels, ("forget", "neighbours"), ("Forgotten", "Neighbouring"), strict=True):
-            for shown in present:
-                values = similarity[(model == shown) & (group == name)]
-                weights = np.full(len(values), 1 / max(1, len(values)))
-                colour = getattr(theme, shown)
-                style: dict[Any, Any] = {"bins": edges, "weights": weights, "color": colour}
-                axes.hist(values, **style, histtype="stepfilled", alpha=0.22)
-                axes.hist(values, **style, histtype="step", linewidth=1.6, label=MODELS[shown])
-            axes.set_title(f"{title} pairs")
-            axes.set_xlabel("similarity of picture and caption")
-            axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5, steps=[1, 2, 5, 10]))
-            axes.yaxis.set_major_formatter(lambda share, _: f"{round(share * 100, 1):g} %")
-        panels[0].set_ylabel("share of pairs")
-        if expected is not None:
-            panels[0].axvline(
-                expected, color=theme.text, linewidth=1, linestyle=(0, (2, 2)), label="expected, never seen"
+    found = _by_model(path)
+    present = [name for name in MODELS if (name, "forget") in found]
+    every = np.concatenate([found[key] for key in found if key[1] in ("forget", "neighbours")])
+    edges = np.linspace(min(0.0, float(every.min())), max(1.0, float(every.max())), BINS + 1)
+    panels, rows = [], []
+    for group, title in (("forget", "Forgotten"), ("neighbours", "Neighbouring")):
+        values = {name: found[name, group] for name in present if (name, group) in found}
+        shares = {name: np.histogram(own, edges)[0] / max(1, len(own)) for name, own in values.items()}
+        means = ", ".join(f"{MODELS[name]} {own.mean():.2f}" for name, own in values.items())
+        panel = Panel(f"Histogram of the {title.lower()} pairs' similarity. Means: {means}.")
+        highest = max((float(share.max()) for share in shares.values()), default=1.0)
+        x, y = panel.axes(
+            (edges[0], edges[-1]), (0, highest * 1.08), ("similarity of picture and caption", ""), (False, True)
+        )
+        panel.legend([(name, SHORT[name]) for name in values])
+        for name, share in shares.items():
+            corners = [
+                (x(edge), y(value))
+                for (low, high), value in zip(pairwise(edges), share, strict=True)
+                for edge in (low, high)
+            ]
+            outline = [(x.start, y.start), *corners, (x.end, y.start)]
+            panel.add("polygon", f"area {name}", points=" ".join(f"{a:.1f},{b:.1f}" for a, b in outline))
+            panel.line(corners, name, f"{title} pairs, {MODELS[name]}: mean {values[name].mean():.2f}")
+        if expected is not None and group == "forget":
+            panel.add(
+                "line",
+                "mark",
+                f"expected of pairs never seen: {expected:.2f}",
+                x1=x(expected),
+                x2=x(expected),
+                y1=y.start,
+                y2=y.end,
             )
-        _legend_above(canvas, panels[0], len(present) + 1)
-
-    means = ", ".join(f"{MODELS[m]} {similarity[(model == m) & (group == 'forget')].mean():.2f}" for m in present)
-    aim = "over orange" if "retrained" in present else "around the dotted line"
-    return _render(
+            panel.text(x(expected) + 4, y.end + 10, "expected, never seen")
+        panels.append(panel)
+        rows += [
+            [
+                title,
+                MODELS[name],
+                f"{len(own)}",
+                f"{own.mean():.3f}",
+                f"{own.std():.3f}",
+                *(f"{value:.3f}" for value in np.quantile(own, (0.1, 0.5, 0.9))),
+            ]
+            for name, own in values.items()
+        ]
+    aim = "over the retrained model" if "retrained" in present else "around the dashed line"
+    return Figure(
         "similarities",
         "How similar picture and caption are",
-        f"On the left, blue should lie {aim}: as similar as if never seen, not less; on the right, over grey.",
-        f"Two histograms. Mean similarity of forgotten pairs: {means}.",
-        draw,
-        (9.2, 3.5),
+        f"On the left this release should lie {aim}: as similar as if never seen, not less. On the right, over the "
+        "model before.",
+        panels,
+        ["Pairs", "Model", "Count", "Mean", "Deviation", "10 %", "Median", "90 %"],
+        rows,
     )
 
 
-def embedding_map(path: Path) -> Figure:
-    """Where retained pictures lie before and after, coloured by superclass."""
+SHORT = {"original": "before", "unlearned": "this release", "retrained": "retrained"}
+
+
+def roc_curves(path: Path, aucs: Mapping[str, float | None]) -> Iterator[Figure]:
+    """What membership attackers reach, one panel per signal; nothing where there was nothing to attack."""
     table = pq.read_table(path)
-    model, group, superclass = (np.array(table[name].to_pylist()) for name in ("model", "set", "superclass"))
-    points = np.column_stack([table["x"].to_numpy(), table["y"].to_numpy()])
-    common = [name for name, _ in sorted(Counter(superclass).items(), key=lambda item: (-item[1], item[0]))]
-    named = common[:MAX_SUPERCLASSES]
-
-    def draw(canvas: Canvas, theme: Theme) -> None:
-        panels = canvas.subplots(1, 2, sharex=True, sharey=True)
-        for axes, shown in zip(panels, ("original", "unlearned"), strict=True):
-            for name, colour in [(None, theme.grid), *zip(named, CATEGORIES, strict=False)]:
-                for role, size in (("retain", 7), ("neighbours", 20)):
-                    chosen = (model == shown) & (group == role)
-                    chosen &= ~np.isin(superclass, named) if name is None else superclass == name
-                    rows = _thinned(np.flatnonzero(chosen), len(model))
-                    edge = {"edgecolors": theme.text, "linewidths": 0.5} if role == "neighbours" else {"linewidths": 0}
-                    axes.scatter(*points[rows].T, s=size, color=colour, alpha=0.85, rasterized=True, **edge)
-            axes.set_title(MODELS[shown].capitalize())
-            axes.set_xticks([])
-            axes.set_yticks([])
-        handles = [
-            matplotlib.lines.Line2D(
-                [], [], marker="o", linestyle="", markersize=5, color=colour, label=name[:MAX_LABEL]
-            )
-            for name, colour in zip(named, CATEGORIES, strict=False)
-        ]
-        canvas.legend(handles=handles, loc="outside lower center", ncols=4)
-
-    return _render(
-        "map",
-        "Where the retained pictures lie",
-        "Each dot is a retained picture; outlined ones are neighbours of what was forgotten. The two clouds should "
-        "look alike.",
-        "Two scatter plots of retained pictures' embeddings, before and after, coloured by superclass.",
-        draw,
-        (9.2, 4.5),
+    model, signal = (np.array(table[name].to_pylist()) for name in ("model", "signal"))
+    points = np.column_stack([table["false_positives"].to_numpy(), table["true_positives"].to_numpy()])
+    if not len(points):
+        return
+    panels, rows = [], []
+    for kind in [kind for kind in SIGNALS if kind in set(signal)]:
+        areas = {}
+        for name in [name for name in MODELS if name in set(model)]:
+            own = points[(model == name) & (signal == kind)]
+            areas[name] = (own, float(np.trapezoid(own[:, 1], own[:, 0])))
+        said = ", ".join(f"{MODELS[name]} {area:.2f}" for name, (_, area) in areas.items())
+        panel = Panel(f"ROC curves of the attack by {SIGNALS[kind]}. Areas under the curves: {said}.")
+        x, y = panel.axes((0, 1), (0, 1), (f"never seen, called members (attack by {SIGNALS[kind]})", ""), (True, True))
+        panel.legend([(name, f"{SHORT[name]} {area:.2f}") for name, (_, area) in areas.items()])
+        panel.add("line", "mark", "guessing", x1=x(0), y1=y(0), x2=x(1), y2=y(1))
+        for name, (own, area) in areas.items():
+            panel.line(((x(a), y(b)) for a, b in own), name, f"{MODELS[name]}: AUC {area:.2f}")
+            low = own[own[:, 0] <= 0.01, 1].max(initial=0.0)
+            exact = aucs.get(name) if kind == "loss" else None
+            rows.append([SIGNALS[kind], MODELS[name], f"{area if exact is None else exact:.3f}", f"{low:.1%}"])
+        panels.append(panel)
+    yield Figure(
+        "attacks",
+        "Can an attacker tell who was in the data?",
+        "Curves of forgotten pairs against pairs never seen. A model that remembers bends to the upper left; this "
+        "release should follow the retrained model, which often lies below the diagonal, since forgotten pairs and "
+        "pairs never seen are not alike.",
+        panels,
+        ["Attack by", "Model", "AUC", "Caught at 1 % false alarms"],
+        rows,
     )
 
 
-def curves(files: Mapping[str, Path]) -> list[Figure]:
-    """Loss by step, one panel per file; empty where no file is there."""
-    found = {name: rows for name, path in files.items() if (rows := read_curve(path))}
-    if not found:
-        return []
-
-    def draw(canvas: Canvas, theme: Theme) -> None:
-        panels = canvas.subplots(1, len(found), squeeze=False)[0]
-        for axes, (name, rows) in zip(panels, found.items(), strict=True):
-            steps = [step for step, _ in rows]
-            terms = [key for key in rows[0][1] if key not in ("loss", "epoch", "learning_rate")]
-            for term, colour in zip(terms, CATEGORIES[1:], strict=False):
-                axes.plot(steps, [row.get(term, np.nan) for _, row in rows], color=colour, linewidth=1.1, label=term)
-            axes.plot(steps, [row["loss"] for _, row in rows], color=theme.unlearned, linewidth=1.7, label="loss")
-            axes.set_title(name.capitalize())
-            axes.set_xlabel("step")
-            if terms:
-                axes.legend(loc="upper right")
-        panels[0].set_ylabel("loss")
-
-    return [
-        _render(
-            "curves",
-            "How the loss fell",
-            "Every curve should level out; one that still falls steeply, or rises, means that the run was too short "
-            "or its learning rate too high.",
-            "Line chart of the loss by step: " + "; ".join(_ends(name, rows) for name, rows in found.items()) + ".",
-            draw,
-            (9.2, 3.1),
+def kept_pairs(path: Path) -> Iterator[Figure]:
+    """Each neighbouring pair's similarity before and after: a loss lies below the diagonal."""
+    found = _by_model(path)
+    before = found.get(("original", "neighbours"))
+    if before is None or not len(before):
+        return
+    chosen = np.unique(np.linspace(0, len(before) - 1, min(MAX_DOTS, len(before))).round().astype(int))
+    others = {name: found[name, "neighbours"] for name in ("unlearned", "retrained") if (name, "neighbours") in found}
+    low = np.floor(10 * min(float(own.min()) for own in (before, *others.values()))) / 10
+    panels, rows = [], []
+    for name, own in others.items():
+        lost = float((own < before - 0.1).mean())
+        panel = Panel(
+            f"Scatter of neighbours' similarity, before against {MODELS[name]}: {lost:.0%} lost more than 0.1."
         )
-    ]
+        x, y = panel.axes((low, 1), (low, 1), ("similarity before", f"similarity, {MODELS[name]}"))
+        panel.add("line", "mark", x1=x(low), y1=y(low), x2=x(1), y2=y(1))
+        for row in chosen:
+            panel.dot(x(before[row]), y(own[row]), name, f"{before[row]:.2f} → {own[row]:.2f}", 2.5)
+        panels.append(panel)
+        change = own - before
+        rows.append(
+            [MODELS[name], f"{change.mean():+.3f}", f"{change.std():.3f}", f"{lost:.1%}", f"{change.min():+.3f}"]
+        )
+    yield Figure(
+        "neighbours",
+        "What became of the neighbours",
+        "Each dot is a retained pair near to what was forgotten. Dots below the diagonal lost similarity. "
+        + (
+            "Both clouds should look alike: the right one is a model retrained without the data."
+            if len(others) > 1
+            else "The cloud should lie along the diagonal."
+        ),
+        panels,
+        ["Model", "Mean change", "Deviation", "Lost more than 0.1", "Worst"],
+        rows,
+    )
 
 
-def _ends(name: str, rows: Sequence[tuple[int, Mapping[str, float]]]) -> str:
-    return f"{name} from {rows[0][1]['loss']:.2f} to {rows[-1][1]['loss']:.2f} in {rows[-1][0]} steps"
+def tradeoff(metrics: ReleaseMetrics, before: Sequence[ReleaseMetrics]) -> Figure:
+    """The release among its ancestors and the methods of the benchmark."""
+    origin, spots = benchmark()
+    spots += [spot(one.release, one.gate, "original") for one in before]
+    spots.append(spot(metrics.release, metrics.gate, "unlearned"))
+    limit = max((check.limit for check in metrics.gate.checks), default=3.5)
+    shown: list[Spot] = spots[::-1]
+    return Figure(
+        "tradeoff",
+        "Forgetting against retention",
+        "The lower left corner is what a retraining would do; the dashed corner is what the gate lets pass. Pale dots "
+        f"are the benchmark's methods, darker ones earlier releases of this chain. Benchmark: {origin}.",
+        [chart(spots, limit)],
+        ["Model", "Gap of what is forgotten", "Loss of what stays"],
+        [[one.name, f"{one.forgetting:.1f}", f"{one.retention:.1f}"] for one in shown],
+    )
 
 
-def _grouped_bars(
-    axes: Axes,
-    theme: Theme,
-    labels: Sequence[str],
-    values: Mapping[str, Sequence[float]],
-    colours: Mapping[str, str] | None = None,
-) -> None:
-    width = 0.8 / len(values)
-    for number, (name, heights) in enumerate(values.items()):
-        centres = np.arange(len(labels)) + (number - (len(values) - 1) / 2) * width
-        colour = colours[name] if colours else getattr(theme, name)
-        bars = axes.bar(centres, heights, width * 0.9, color=colour, label=MODELS.get(name, name))
-        axes.bar_label(bars, fmt="%.2f", fontsize=6.5, padding=2, color=theme.faint)
-    axes.set_xticks(range(len(labels)), labels)
-    axes.set_ylim(min(0.0, *(min(heights) for heights in values.values())) * 1.15, 1.0)
-    axes.axhline(0, color=theme.faint, linewidth=0.8)
+def curves(found: Mapping[str, Path]) -> Iterator[Figure]:
+    """Loss by step, one panel per file; nothing where no file is there."""
+    read = {name: rows for name, path in found.items() if (rows := read_curve(path))}
+    if not read:
+        return
+    panels, table = [], []
+    for name, rows in read.items():
+        thin = rows[:: max(1, -(-len(rows) // MAX_STEPS))]
+        terms = [key for key in rows[0][1] if key not in ("loss", "epoch", "learning_rate")][:PARTS_OF_LOSS]
+        kinds = {"loss": "unlearned"} | {term: f"term-{number}" for number, term in enumerate(terms, 1)}
+        highest = max(row.get(key, 0.0) for _, row in thin for key in kinds)
+        lowest = min(0.0, *(row.get(key, 0.0) for _, row in thin for key in kinds))
+        first, last = rows[0][1]["loss"], rows[-1][1]["loss"]
+        panel = Panel(f"Loss of {name}: from {first:.2f} to {last:.2f} in {rows[-1][0]} steps.", height=HEIGHT - 20)
+        x, y = panel.axes((rows[0][0], max(rows[-1][0], rows[0][0] + 1)), (lowest, highest), (f"step of {name}", ""))
+        panel.legend([(kind, key) for key, kind in kinds.items()])
+        for key, kind in kinds.items():
+            line = [(x(step), y(row[key])) for step, row in thin if np.isfinite(row.get(key, np.nan))]
+            panel.line(line, kind, key)
+        panels.append(panel)
+        table.append([name, f"{rows[-1][0]}", f"{first:.3f}", f"{last:.3f}"])
+    yield Figure(
+        "curves",
+        "How the loss fell",
+        "Every curve should level out; one that still falls steeply, or rises, means that the run was too short or its "
+        "learning rate too high.",
+        panels,
+        ["Run", "Steps", "Loss at first", "Loss at last"],
+        table,
+    )
 
 
-def _legend_above(canvas: Canvas, axes: Axes, columns: int) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    canvas.legend(handles, labels, loc="outside upper left", ncols=columns)
+def _by_model(path: Path) -> dict[tuple[str, str], np.ndarray]:
+    """(model, set) → similarities in the order of the file."""
+    table = pq.read_table(path)
+    model, group, similarity = (np.array(table[name].to_pylist()) for name in ("model", "set", "similarity"))
+    keys = sorted(set(zip(model.tolist(), group.tolist(), strict=True)))
+    return {(name, own): similarity[(model == name) & (group == own)] for name, own in keys}
 
 
-def _thinned(rows: np.ndarray, total: int) -> np.ndarray:
-    return rows[:: max(1, -(-total // (2 * MAX_MAP_POINTS)))]
-
-
-def _render(name: str, title: str, caption: str, alt: str, draw: Draw, size: tuple[float, float]) -> Figure:
-    return Figure(name, title, caption, alt, _svg(draw, size, LIGHT), _svg(draw, size, DARK))
-
-
-def _svg(draw: Draw, size: tuple[float, float], theme: Theme) -> bytes:
-    style: dict[Any, Any] = {
-        "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same
-        "font.size": 8.5,
-        "text.color": theme.text,
-        "text.parse_math": False,  # labels come from the data
-        "axes.facecolor": "none",
-        "axes.edgecolor": theme.grid,
-        "axes.labelcolor": theme.faint,
-        "axes.titlecolor": theme.text,
-        "axes.titlesize": 9.5,
-        "axes.titlelocation": "left",
-        "axes.titlepad": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.grid.axis": "y",
-        "axes.axisbelow": True,
-        "grid.color": theme.grid,
-        "grid.linewidth": 0.7,
-        "xtick.color": theme.faint,
-        "ytick.color": theme.faint,
-        "xtick.major.size": 0,
-        "ytick.major.size": 0,
-        "legend.frameon": False,
-        "legend.fontsize": 8,
-        "savefig.dpi": 200,
-        "svg.fonttype": "path",
-        "svg.hashsalt": "expunge",
-    }
-    with matplotlib.rc_context(style):
-        canvas = Canvas(figsize=size, layout="constrained", facecolor="none")
-        FigureCanvasSVG(canvas)
-        draw(canvas, theme)
-        stream = io.BytesIO()
-        canvas.savefig(stream, format="svg", metadata={"Date": None, "Creator": None}, facecolor="none")
-        return stream.getvalue()
+def _judged(paths: Paths, name: str) -> ReleaseMetrics | None:
+    """Metrics of an ancestor; None of `base`, and where a purge has removed them."""
+    path = paths.release(name).metrics
+    found = read_metrics(path) if name != BASE and path.is_file() else None
+    return found if isinstance(found, ReleaseMetrics) else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from expunge.evaluation.metrics import GateResult
 
 MODELS = {"original": "before", "unlearned": "this release", "retrained": "retrained without the data"}
@@ -31,7 +33,7 @@ METRICS = {
 """In the order in which tables show them; all but the last are shares of pairs."""
 
 ATTACKS = {
-    "mia_auc": "Membership attack (AUC; 0.5 is guessing)",
+    "mia_auc": "Membership attack (AUC; the yardstick is the retrained model's)",
     "relearn_steps": "Steps until half of it is relearned",
 }
 
@@ -51,13 +53,16 @@ CHECKS = {
     "test_similarity": "Pictures never trained on are judged as well",
 }
 
+SIGNALS = {"loss": "contrastive loss", "similarity": "similarity"}
+"""What a membership attacker goes by."""
+
 DIAGNOSES = {
     "effective": "The model behaves like one that never saw the data, and what was to stay has stayed.",
     "ineffective": "The model still shows traces of the data that it was to forget.",
     "over-generalised": (
         "The model forgot more than it was asked to: look-alikes suffered, or the forgotten data stands out as erased."
     ),
-    "catastrophic": "The model lost knowledge that has nothing to do with the requests.",
+    "catastrophic": "What has nothing to do with the requests works worse than it would after retraining.",
 }
 
 BASES = {
@@ -76,17 +81,23 @@ def title_of_check(name: str) -> str:
     return f"{title} ({request})" if request else title
 
 
-def headline(gate: GateResult | None) -> str:
-    """The verdict in one sentence; `base` has none."""
+def headline(gate: GateResult | None, looser: Sequence[str] = ()) -> str:
+    """The verdict in one sentence; `base` has none.
+
+    Args:
+        looser: limits of the gate that were set looser than the library ships them.
+    """
     if gate is None:
         return "The base model: no deletion request has touched it yet."
+    if gate.passed and looser:
+        return "This release passed a gate that was set looser than the library ships it."
     if gate.passed:
         return "No measured figure tells this release from a model retrained without the data."
     return f"This release must not be used: {len(gate.failed)} of {len(gate.checks)} checks failed."
 
 
-def explanation(gate: GateResult | None, diagnosis: str | None) -> str:
-    """What the verdict means, in a few sentences."""
+def explanation(gate: GateResult | None, diagnosis: str | None, looser: Sequence[str] = ()) -> str:
+    """What the verdict means, in a few sentences; `looser` as in `headline`."""
     if gate is None or diagnosis is None:
         return "Every release starts from it; the figures below say how good it is before anything is forgotten."
     meaning = DIAGNOSES.get(diagnosis, f"Diagnosis: {diagnosis}.")
@@ -95,6 +106,8 @@ def explanation(gate: GateResult | None, diagnosis: str | None) -> str:
             " This is by estimate: no model was retrained without the data; text towers that were retrained without it"
             " stood in."
         )
+    if gate.passed and looser:
+        return f"It met all {len(gate.checks)} checks as they were set, which says less than the shipped ones would."
     if gate.passed:
         return f"{meaning} It met all {len(gate.checks)} checks and may become a candidate."
     return meaning

@@ -85,7 +85,9 @@ def _evaluate_release(paths: Paths, params: Params, description: Release) -> Non
     write_document(where.metrics, ReleaseMetrics.model_validate(metrics))
     write_json(where.summary, _release_summary(metrics))
     _write_table(where.similarities, tables.similarities(found.measured, found.sets))
-    _write_table(where.embedding_map, tables.embedding_map(catalog, found.measured, found.sets))
+    nearest = tables.nearest_retained(catalog, found.measured, found.requests, found.forgotten)
+    _write_table(where.nearest, nearest)
+    _write_table(where.roc, tables.roc(found.measured, found.sets))
     failed = [check["name"] for check in metrics["gate"]["checks"] if not check["passed"]]
     outcome = "passed" if not failed else f"FAILED {', '.join(failed)}"
     print(f"evaluate: {metrics['diagnosis']}, gate {outcome}")

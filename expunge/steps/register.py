@@ -6,6 +6,7 @@ run differ from the first. It is written last: a release without it is unfinishe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -25,7 +26,7 @@ from expunge.project.errors import ExpungeError
 from expunge.project.files import read_json, sha256_file
 from expunge.project.paths import BASE, Paths
 from expunge.proof.certificate import issue
-from expunge.proof.coverage import recorded
+from expunge.proof.coverage import limits, recorded
 from expunge.proof.signing import signing_key
 from expunge.releases.chain import load_release, served_method
 from expunge.releases.registration import Registration, Verdict, registration_of
@@ -138,7 +139,7 @@ def _record(
         curves=curves if description else {"training": where.training_curve},
         artifacts=(where.page, where.metrics, where.figures),
         model_files=(where.model / WEIGHTS, where.model / CONFIG),
-        description=_description(facts, metrics, commit),
+        description=_description(facts, metrics, commit, limits(params)["looser"]),
         ledger=_ledger_head(paths, params) if description else "",
     )
 
@@ -182,11 +183,11 @@ def _figures(metrics: Metrics) -> dict[str, float]:
     return flat
 
 
-def _description(facts: Registration, metrics: Metrics, commit: str) -> str:
+def _description(facts: Registration, metrics: Metrics, commit: str, looser: Sequence[str]) -> str:
     """Markdown for the run and the version: the verdict is to be read without a click."""
     judged = metrics if isinstance(metrics, ReleaseMetrics) else None
     gate, diagnosis = (judged.gate, judged.diagnosis) if judged else (None, None)
-    lines = [f"**{words.headline(gate)}** {words.explanation(gate, diagnosis)}", ""]
+    lines = [f"**{words.headline(gate, looser)}** {words.explanation(gate, diagnosis, looser)}", ""]
     if judged and gate:
         lines += ["| check | outcome | value | limit |", "|---|---|---|---|"]
         lines += [

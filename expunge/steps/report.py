@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pyarrow.parquet as pq
 
 from expunge.corpus.catalog import MANIFEST
@@ -12,10 +15,14 @@ from expunge.lineage.git import git_commit
 from expunge.project.files import read_json, write_bytes
 from expunge.project.paths import BASE, Paths
 from expunge.releases.chain import chain, load_release, served_method
+from expunge.releases.registration import registration_of
 from expunge.releases.release import Release
 from expunge.report.figures import figures_of
+from expunge.report.lineage_chart import ChainLink
 from expunge.report.page import DigestLine, Facts, RequestLine, render
+from expunge.report.pictures import found_pictures
 from expunge.requests.request import DeletionRequest
+from expunge.selection.sets import read_forget
 from expunge.settings import Params
 from expunge.steps import step_main
 
@@ -23,11 +30,11 @@ from expunge.steps import step_main
 def report(paths: Paths, params: Params, release: str) -> None:
     """Write the report page of `release` and its figures, which MLflow shows on their own."""
     where = paths.release(release)
-    facts = gather(paths, release)
+    facts = gather(paths, release, params.model_dump(mode="json", include={"gate"}).get("gate", {}))
     stale = set(where.figures.glob("*.svg"))
     for figure in facts.figures:
         target = where.figures / f"{figure.name}.svg"
-        write_bytes(target, figure.light)
+        write_bytes(target, figure.file)
         stale.discard(target)
     for leftover in stale:
         leftover.unlink()
@@ -35,19 +42,21 @@ def report(paths: Paths, params: Params, release: str) -> None:
     print(f"report: {where.page}, {len(facts.figures)} figures")
 
 
-def gather(paths: Paths, name: str) -> Facts:
-    """All that the page shows, read from the release's files."""
+def gather(paths: Paths, name: str, gate: Mapping[str, Any]) -> Facts:
+    """All that the page shows, read from the release's files; `gate` holds the limits that judged."""
     where = paths.release(name)
     metrics = read_metrics(where.metrics)
     description = None if name == BASE else load_release(paths, name)
     manifest = read_json(paths.catalog / MANIFEST)
+    names = chain(paths)
+    names = names[: names.index(name) + 1]
     return Facts(
         release=name,
         metrics=metrics,
         method=served_method(paths, description).name if description else None,
         requests=[_request_line(request, metrics) for request in description.requests] if description else [],
         inherited=_inherited(paths, name) if description else 0,
-        chain=_chain(paths, name),
+        chain=[_link(paths, one, metrics if one == name else None) for one in names],
         digests=_digest_lines(paths, name, description),
         weights=(relative(paths, weights(paths, name)), sha256_if_there(weights(paths, name)) or "missing"),
         git_commit=git_commit(paths.root),
@@ -56,7 +65,10 @@ def gather(paths: Paths, name: str) -> Facts:
             "license": manifest["license"],
             "credit": manifest["credit"].rstrip("."),
         },
-        figures=figures_of(paths, name, metrics),
+        figures=figures_of(paths, name, metrics, names[:-1]),
+        rungs=[rung.name for rung in description.rungs] if description else (),
+        gate=gate,
+        pictures=found_pictures(paths, name, _forgotten(paths, name)) if description else (),
     )
 
 
@@ -78,9 +90,22 @@ def _inherited(paths: Paths, name: str) -> int:
     return sum(release != name for release in releases)
 
 
-def _chain(paths: Paths, name: str) -> list[str]:
-    names = chain(paths)
-    return names[: names.index(name) + 1]
+def _forgotten(paths: Paths, name: str) -> set[str]:
+    return {row.sample_id for row in read_forget(paths.release(name).forget)}
+
+
+def _link(paths: Paths, name: str, metrics: Metrics | None) -> ChainLink:
+    """One release of the chain; this release has no registration yet, so its verdict is that of its metrics."""
+    if name == BASE:
+        return ChainLink(name)
+    description = load_release(paths, name)
+    if isinstance(metrics, ReleaseMetrics):
+        verdict = "passed" if metrics.gate.passed else "failed"
+    else:
+        known = registration_of(paths, name)
+        verdict = known.verdict if known else ""
+    requests = [request.request_id for request in description.requests]
+    return ChainLink(name, requests, served_method(paths, description).name, verdict)
 
 
 def _digest_lines(paths: Paths, name: str, description: Release | None) -> list[DigestLine]:
