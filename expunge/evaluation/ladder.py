@@ -10,11 +10,10 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
-from expunge.corpus.catalog import Catalog
+from expunge.evaluation.inputs import read_inputs
 from expunge.evaluation.release import judge_release
 from expunge.models import clip
 from expunge.models.clip import CONFIG, WEIGHTS
-from expunge.models.pairs import load_pairs
 from expunge.project.files import atomic_path, read_json, rounded, write_json
 from expunge.project.paths import Paths
 from expunge.releases.chain import load_release
@@ -74,22 +73,6 @@ def _make(paths: Paths, params: Params, description: Release, rung: MethodChoice
 
 
 def _verdict(paths: Paths, params: Params, description: Release) -> dict[str, Any]:
-    where = paths.release(description.release)
-    catalog = Catalog(paths.catalog)
-    made_from = {"catalog": catalog.digest}
-    folders = {"original": paths.release(description.parent).model, "unlearned": where.model}
-    if description.gold:
-        folders["retrained"] = where.gold
-    device = clip.configure(params.compute)
-    models = {name: clip.load(folder, device) for name, folder in folders.items()}
-    found = judge_release(
-        catalog,
-        load_pairs(catalog, models["original"]),
-        models,
-        read_forget(where.forget, made_from),
-        read_retain(where.retain, made_from),
-        description.release,
-        params,
-    ).verdict
+    found = judge_release(read_inputs(paths, params, description), params).verdict
     failed = [check["name"] for check in found["gate"]["checks"] if not check["passed"]]
     return {"passed": found["gate"]["passed"], "diagnosis": found["diagnosis"], "failed": failed}

@@ -10,6 +10,7 @@ import numpy as np
 
 from expunge.corpus.catalog import Catalog
 from expunge.evaluation.gate import JudgedModel, judge
+from expunge.evaluation.inputs import ReleaseInputs
 from expunge.evaluation.levels import expected_similarity
 from expunge.evaluation.measure import Measured, group_metrics, measure, relearn
 from expunge.evaluation.sets import Sets, release_sets, rows_of
@@ -18,7 +19,7 @@ from expunge.evaluation.traces import Words, traces, words_of
 from expunge.models.clip import Clip
 from expunge.models.pairs import Pairs, read_wording
 from expunge.project.progress import progress
-from expunge.selection.sets import ForgetRow, RetainRow
+from expunge.selection.sets import ForgetRow
 from expunge.settings import Params
 
 MODELS = ("original", "unlearned", "retrained")
@@ -64,28 +65,16 @@ class Judged:
     verdict: dict[str, Any]
 
 
-def judge_release(
-    catalog: Catalog,
-    pairs: Pairs,
-    models: Mapping[str, Clip],
-    forget: Sequence[ForgetRow],
-    retained: Sequence[RetainRow],
-    release: str,
-    params: Params,
-) -> Judged:
-    """Measure the models of `release` and judge: what decides whether it may be used, and nothing else.
-
-    Args:
-        pairs: the whole catalog.
-        models: `original` and `unlearned`; `retrained` too where there is a gold standard.
-        forget: the release's cumulative forget set.
+def judge_release(asked: ReleaseInputs, params: Params) -> Judged:
+    """Measure the models of a release and judge: what decides whether it may be used, and nothing else.
 
     Raises:
         ExpungeError: the release forgets nothing.
     """
-    forgotten = frozenset(row.sample_id for row in forget)
-    own = [row for row in forget if row.release == release]
-    sets = release_sets(catalog, {row.sample_id for row in own}, forgotten, retained)
+    catalog, pairs, models, release = asked.catalog, asked.pairs, asked.models, asked.release
+    forgotten = frozenset(row.sample_id for row in asked.forget)
+    own = [row for row in asked.forget if row.release == release]
+    sets = release_sets(catalog, {row.sample_id for row in own}, forgotten, asked.retained)
     requests = {name: rows_of(catalog, ids) for name, ids in _by_request(own).items()}
     words = _words(catalog, models["original"], sets, forgotten, params)
     measured: dict[str, Measured] = {}
@@ -118,29 +107,21 @@ def judge_release(
     return Judged(sets, forgotten, requests, measured, found, verdict)
 
 
-def evaluate_release(
-    catalog: Catalog,
-    pairs: Pairs,
-    models: Mapping[str, Clip],
-    forget: Sequence[ForgetRow],
-    retained: Sequence[RetainRow],
-    release: str,
-    params: Params,
-) -> Evaluation:
-    """Measure, judge and attack the models of `release`; arguments as of `judge_release`.
+def evaluate_release(asked: ReleaseInputs, params: Params) -> Evaluation:
+    """Measure, judge and attack the models of a release.
 
     Raises:
         ExpungeError: the release forgets nothing, or there are too few held-out pairs for the estimate.
     """
-    found = judge_release(catalog, pairs, models, forget, retained, release, params)
-    steps = relearning_steps(models, found.measured, pairs, found.sets, params)
+    found = judge_release(asked, params)
+    steps = relearning_steps(asked.models, found.measured, asked.pairs, found.sets, params)
     blocks = {name: seen.metrics | {"relearn_steps": steps[name]} for name, seen in found.measured.items()}
-    original, asked = found.measured["original"].gallery, found.sets.groups["forget"]
+    original, rows = found.measured["original"].gallery, found.sets.groups["forget"]
     metrics = {
         "models": {name: blocks.get(name) for name in MODELS},
         "per_request": _per_request(found.requests, found.measured),
         "traces": found.traces,
-        "expected_similarity": expected_similarity(catalog, original, asked, found.forgotten),
+        "expected_similarity": expected_similarity(asked.catalog, original, rows, found.forgotten),
         **found.verdict,
     }
     return Evaluation(found.sets, found.forgotten, found.requests, found.measured, metrics)

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from expunge.corpus.catalog import Catalog
 from expunge.evaluation import tables
+from expunge.evaluation.inputs import read_inputs
 from expunge.evaluation.measure import measure
 from expunge.evaluation.metrics import BaseMetrics, ReleaseMetrics
 from expunge.evaluation.release import evaluate_release
@@ -24,7 +25,6 @@ from expunge.project.files import atomic_path, read_json, rounded, write_json
 from expunge.project.paths import BASE, Paths
 from expunge.releases.chain import load_release, served_method
 from expunge.releases.release import Release
-from expunge.selection.sets import read_forget, read_retain
 from expunge.settings import Params
 from expunge.steps import step_main
 
@@ -57,22 +57,8 @@ def _evaluate_base(paths: Paths, params: Params) -> None:
 
 def _evaluate_release(paths: Paths, params: Params, description: Release) -> None:
     where = paths.release(description.release)
-    catalog = Catalog(paths.catalog)
-    made_from = {"catalog": catalog.digest}
-    folders = {"original": paths.release(description.parent).model, "unlearned": where.model}
-    if description.gold:
-        folders["retrained"] = where.gold
-    device = clip.configure(params.compute)
-    models = {name: clip.load(folder, device) for name, folder in folders.items()}
-    found = evaluate_release(
-        catalog,
-        load_pairs(catalog, models["original"]),
-        models,
-        read_forget(where.forget, made_from),
-        read_retain(where.retain, made_from),
-        description.release,
-        params,
-    )
+    asked = read_inputs(paths, params, description)
+    found = evaluate_release(asked, params)
     head = {
         "release": description.release,
         "parent": description.parent,
@@ -85,7 +71,7 @@ def _evaluate_release(paths: Paths, params: Params, description: Release) -> Non
     write_document(where.metrics, ReleaseMetrics.model_validate(metrics))
     write_json(where.summary, _release_summary(metrics))
     _write_table(where.similarities, tables.similarities(found.measured, found.sets))
-    nearest = tables.nearest_retained(catalog, found.measured, found.requests, found.forgotten)
+    nearest = tables.nearest_retained(asked.catalog, found.measured, found.requests, found.forgotten)
     _write_table(where.nearest, nearest)
     _write_table(where.roc, tables.roc(found.measured, found.sets))
     failed = [check["name"] for check in metrics["gate"]["checks"] if not check["passed"]]

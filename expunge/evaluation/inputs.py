@@ -1,0 +1,57 @@
+"""What a release is judged by: its models, all pairs of the catalog, and what it forgets and keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from expunge.corpus.catalog import Catalog
+from expunge.models import clip
+from expunge.models.clip import Clip
+from expunge.models.pairs import Pairs, load_pairs
+from expunge.project.paths import Paths
+from expunge.releases.release import Release
+from expunge.selection.sets import ForgetRow, RetainRow, read_forget, read_retain
+from expunge.settings import Params
+
+
+@dataclass(frozen=True)
+class ReleaseInputs:
+    """The files of one release, read.
+
+    Attributes:
+        release: its name.
+        pairs: the whole catalog.
+        models: `original` and `unlearned`; `retrained` too where there is a gold standard.
+        forget: the release's cumulative forget set.
+    """
+
+    release: str
+    catalog: Catalog
+    pairs: Pairs
+    models: dict[str, Clip]
+    forget: list[ForgetRow]
+    retained: list[RetainRow]
+
+
+def read_inputs(paths: Paths, params: Params, description: Release) -> ReleaseInputs:
+    """Read them; a set that was made from another catalog is refused.
+
+    Raises:
+        ExpungeError: a file is missing or damaged, or does not belong to the others.
+    """
+    where = paths.release(description.release)
+    catalog = Catalog(paths.catalog)
+    made_from = {"catalog": catalog.digest}
+    folders = {"original": paths.release(description.parent).model, "unlearned": where.model}
+    if description.gold:
+        folders["retrained"] = where.gold
+    device = clip.configure(params.compute)
+    models = {name: clip.load(folder, device) for name, folder in folders.items()}
+    return ReleaseInputs(
+        description.release,
+        catalog,
+        load_pairs(catalog, models["original"]),
+        models,
+        read_forget(where.forget, made_from),
+        read_retain(where.retain, made_from),
+    )
