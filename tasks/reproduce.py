@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from expunge.lineage.dvc.locks import read_locks
+from expunge.lineage.dvc.objects import reason
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
 
@@ -30,22 +31,15 @@ def reproduce(target: str, alone: bool = True) -> dict[str, str]:
     paths = Paths()
     paths.slot.parent.mkdir(parents=True, exist_ok=True)
     try:
-        # The slot keeps a flow run and a bare script from sharing a GPU; DVC's own lock is free while a stage runs.
+        # A purge must not begin between a stage and what DVC records of it; DVC's own lock is free while a stage runs.
         with FileLock(paths.slot), Repo(str(Path.cwd()), _wait_for_lock=True) as repo:
             repo.reproduce(targets=[target], single_item=alone)
     except DvcException as error:
-        raise ExpungeError(f"{target} failed: {_reason(error)}") from error
+        raise ExpungeError(f"{target} failed: {reason(error)}") from error
     lock, _, stage = target.rpartition(":")
     lock = str(Path(lock).with_name("dvc.lock")) if lock else "dvc.lock"
     outputs = read_locks(paths).outs.values()
     return {entry.path: entry.md5 for entry in outputs if (entry.lock, entry.stage) == (lock, stage)}
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost message of DVC's chain: what the stage said itself stands above it on stderr."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error)
 
 
 def _use_this_python() -> None:

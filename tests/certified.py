@@ -35,9 +35,9 @@ def certified_project(root: Path, passed: bool = True, gold: bool = True, **cert
     return paths, params
 
 
-def requests_in_ledger(paths: Paths) -> Ledger:
+def requests_in_ledger(paths: Paths, params: LedgerParams = LEDGER) -> Ledger:
     """A ledger with the two requests of the made-up release, approved."""
-    ledger = Ledger.open(LEDGER, paths.root, lambda: datetime(2026, 11, 2, 9, tzinfo=UTC))
+    ledger = Ledger.open(params, paths.root, lambda: datetime(2026, 11, 2, 9, tzinfo=UTC))
     for sample_id, basis in zip(SECRET_IDS, ("gdpr-art17", "copyright"), strict=True):
         selectors = [{"kind": "id", "ids": [sample_id]}]
         request = ledger.add(selectors, basis, due=date(2026, 12, 2), note=SECRET_NOTE, by="tests")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -29,13 +30,14 @@ class Server:
     def url(self, database: str) -> str:
         return f"postgresql://expunge@/{database}?host={self._socket}"
 
-    def database(self) -> str:
-        """The URL of a new, empty database."""
+    def database(self, like: str = "") -> str:
+        """The URL of a new database, empty or a copy of the one at the URL `like`, which nobody may be using."""
         import psycopg
 
         name = f"ledger{next(self._numbers)}"
+        source = f" TEMPLATE {urlsplit(like).path.lstrip('/')}" if like else ""
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+            connection.execute(f"CREATE DATABASE {name}{source}")
         return self.url(name)
 
 

@@ -1,14 +1,20 @@
-"""The stand-in project of the campaign: a certified release, a list, a request that waits, settings and a pipeline."""
+"""The stand-in project of the campaign: a certified release, a list, a request that waits, a pipeline in git and DVC.
+
+Models are a few bytes. Everything else is what a project has: the ledger, locks, certificates, lists, DVC's stages
+with their locks and cache, and, where it is asked for, a record in MLflow.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from expunge.project.paths import Paths
+from expunge.project.paths import BASE, Paths
 from expunge.repair.state import Site
 from expunge.requests.ledger import Ledger
 
@@ -17,6 +23,7 @@ if str(ROOT / "tests") not in sys.path:
     sys.path.insert(0, str(ROOT / "tests"))
 
 SELECTORS = [{"kind": "class", "class_name": "face-smiling"}]
+SQLITE = "sqlite:///data/ledger.db"
 
 
 @dataclass(frozen=True)
@@ -34,44 +41,117 @@ class Scene:
     def ledger(self) -> Ledger:
         return Ledger.open(self.site.params.ledger, self.root)
 
+    @property
+    def url(self) -> str:
+        """Where the ledger is."""
+        return self.site.params.ledger.url
 
-def build(root: Path) -> Scene:
-    """Make the project under `root`."""
-    from certified import certified_project, certify
+
+def build(root: Path, url: str = SQLITE, recorded: bool = False) -> Scene:
+    """Make the project under `root`.
+
+    Args:
+        url: of its ledger.
+        recorded: make a record in MLflow as well, by the step `register`.
+    """
+    from certified import certify, requests_in_ledger
     from expunge.near_duplicates import suppression
-    from fake_release import SECRET_IDS
+    from expunge.project.files import sha256_file
+    from expunge.steps.register import register
+    from fake_release import SECRET_IDS, make_project
 
-    certified_project(root)
-    scene = scene_at(root)
-    (root / "params.yaml").write_text("seed: 0\n")
-    (root / "dvc.yaml").write_text("stages:\n  catalog:\n    cmd: python -m expunge.steps.catalog\n")
-    suppression.record_ids(scene.paths, SECRET_IDS)
+    make_project(root)
+    scene = scene_at(root, url)
+    paths, params = scene.paths, scene.site.params
+    requests_in_ledger(paths, params.ledger)
+    shutil.copy(ROOT / "params.yaml", paths.params)
+    _begin_repository(paths)
+    with contextlib.chdir(root):
+        fill_in(paths)
+    if recorded:
+        for name in (BASE, "r001"):
+            register(paths, params, name)
+    else:
+        model = sha256_file(paths.release("r001").model / "model.safetensors")
+        scene.ledger.mark_released(["req-0001", "req-0002"], "r001", model)
+        suppression.record_ids(paths, SECRET_IDS)
+        for name in (BASE, "r001"):
+            certify(paths, params, name)
     waiting = scene.ledger.add(SELECTORS, "safety", reference="T-1", by="clerk")
     scene.ledger.approve(waiting.request_id, "officer")
-    for name in ("base", "r001"):
-        certify(scene.paths, scene.site.params, name)
+    with contextlib.chdir(root):
+        commit(paths)
     return scene
 
 
-def scene_at(root: Path) -> Scene:
-    """The project that lies at `root`."""
-    from certified import LEDGER
+def _begin_repository(paths: Paths) -> None:
+    """git and DVC, and the stages of the pipeline."""
+    from expunge.releases.stages import bring_up_to_date
+
+    for name in (".gitignore", ".dvcignore"):
+        shutil.copy(ROOT / name, paths.root / name)
+    for command in (["git", "init", "--quiet", "--template="], [sys.executable, "-m", "dvc", "init", "--quiet"]):
+        subprocess.run(command, cwd=paths.root, check=True)
+    bring_up_to_date(paths, "openmoji")
+    someone = ["-c", "user.name=campaign", "-c", "user.email=campaign@example.org"]
+    subprocess.run(["git", "add", "--all"], cwd=paths.root, check=True)
+    subprocess.run(["git", *someone, "commit", "--quiet", "--message", "A project"], cwd=paths.root, check=True)
+
+
+def commit(paths: Paths, target: str | None = None) -> None:
+    """Let DVC record what lies here as what its stages wrote: all of them, or those of the file `target`."""
+    from expunge.lineage.dvc.objects import opened
+
+    with opened(paths) as repo:
+        repo.commit(target, force=True)
+
+
+def fill_in(paths: Paths) -> None:
+    """Stand-ins for what stages would have written and nothing here has: DVC records every output."""
+    from expunge.lineage.dvc.objects import opened
+
+    with opened(paths) as repo:
+        missing = [Path(out.fs_path) for out in repo.index.outs if not out.exists]
+    for path in missing:
+        if path.name.startswith(("certificate", "registration")):
+            continue
+        target = path / "figure.svg" if not path.suffix else path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("{}\n")
+
+
+def scene_at(root: Path, url: str = SQLITE) -> Scene:
+    """The project that lies at `root`, with its ledger at `url`."""
+    from expunge.lineage.settings import MlflowParams
     from expunge.proof.settings import CertificateParams
+    from expunge.requests.settings import LedgerParams
     from fake_release import params_of
 
-    paths = Paths(root)
-    return Scene(root, Site(paths, params_of(root, certificate=CertificateParams(), ledger=LEDGER)))
+    blocks = {"certificate": CertificateParams(), "ledger": LedgerParams(url=url, seed=None), "mlflow": MlflowParams()}
+    return Scene(root, Site(Paths(root), params_of(root, **blocks)))
 
 
-def fresh_copies(scene: Scene, every: int = 10) -> Callable[[int], None]:
-    """Puts the project back as it was after so many attempts, so that a long campaign does not build a long chain."""
-    kept = scene.root.with_name(f"{scene.root.name}-kept")
-    shutil.rmtree(kept, ignore_errors=True)
-    shutil.copytree(scene.root, kept)
+class Copies:
+    """Fresh copies of a project, each with a ledger of its own.
 
-    def fresh(number: int) -> None:
-        if number and number % every == 0:
-            shutil.rmtree(scene.root)
-            shutil.copytree(kept, scene.root)
+    Args:
+        database: makes a copy of the ledger's database on a server and returns its URL; None where it is a file of the
+            project.
+    """
 
-    return fresh
+    def __init__(self, template: Scene, folder: Path, database: Callable[[], str] | None = None) -> None:
+        self._template = template
+        self._folder = folder
+        self._database = database
+
+    @contextlib.contextmanager
+    def fresh(self) -> Iterator[Scene]:
+        """A copy, in whose folder this process stands while it lasts: DVC's targets are relative to it."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.copytree(self._template.root, self._folder, symlinks=True)
+        url = self._database() if self._database else self._template.url
+        try:
+            with contextlib.chdir(self._folder):
+                yield scene_at(self._folder, url)
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)

@@ -8,6 +8,8 @@ from pathlib import Path
 BASE = "base"
 """The name of the release that no request has touched yet."""
 
+JOURNAL = "journal.json"
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -104,8 +106,13 @@ class Paths:
 
     @property
     def slot(self) -> Path:
-        """Lock file: one heavy job at a time on this machine, whoever starts it."""
+        """Lock file: one flow at a time has a stage reproduced, DVC's own work before and after it included."""
         return self.root / ".expunge" / "slot.lock"
+
+    @property
+    def stage_lock(self) -> Path:
+        """Lock file: one stage at a time runs on this machine, whoever started it."""
+        return self.root / ".expunge" / "stage.lock"
 
     @property
     def cutting(self) -> Path:
@@ -121,6 +128,15 @@ class Paths:
     def purges(self) -> Path:
         """Journals of purges that are under way; a purge that has finished leaves nothing here."""
         return self.root / ".expunge" / "purge"
+
+    def purge_journal(self, name: str) -> Path:
+        """What the purge of release `name` has to do and has done."""
+        return self.purges / name / JOURNAL
+
+    @property
+    def half_purged(self) -> list[str]:
+        """Releases whose purge was begun and not finished."""
+        return sorted(path.parent.name for path in self.purges.glob(f"*/{JOURNAL}"))
 
     def release(self, name: str) -> ReleasePaths:
         """Locations of release `name`, `base` included."""

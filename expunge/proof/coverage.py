@@ -8,22 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from expunge.evaluation.limits import limits as compared
 from expunge.lineage.digests import sha256_if_there
 from expunge.lineage.dvc.locks import relative
 from expunge.lineage.mlflow.entry import RunRecord
-from expunge.project.files import digest_of, sha256_bytes
+from expunge.project.files import canonical_json, digest_of, sha256_bytes
 from expunge.project.paths import BASE, Paths
 from expunge.releases.chain import chain
 from expunge.settings import Params
 
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
+
 NOT_COVERED = (
     "Bytes of SQLite files that hold no row of the ledger or of MLflow's record: free pages, page headers.",
-    "In MLflow: points of curves, times, users, names of runs, and tags that MLflow makes itself.",
-    "In DVC's lock files: commands, which `dvc status` compares with dvc.yaml.",
+    "In MLflow: points of curves, costs, times, users, names of runs, and tags, tables and columns for its own use.",
+    "In DVC's lock files: commands, digests of code, values of settings: by them `dvc status` finds stale stages.",
     "DVC's cache and remotes, whose objects DVC checks when it checks them out.",
+    "What DVC and git keep for themselves: .dvc, .git, .dvcignore, .gitignore.",
     "The code that runs: git names its commit; and installed packages.",
     "Layout of dvc.yaml, params.yaml and release.yaml is noticed when it changes, and is no fault.",
     "An older ledger put back with its older head: found as far as a certificate or MLflow names a later event.",
@@ -55,16 +59,23 @@ def pipeline(paths: Paths) -> list[dict[str, Any]]:
 
 def recorded(entry: RunRecord) -> dict[str, str]:
     """Digests of what MLflow was told in words and figures; seconds are left out, for another run takes others."""
+    from expunge.lineage.mlflow.recorder import data_set_input
+
     return record_digests(
         entry.metrics,
         {"method": entry.method, **entry.parameters},
         entry.description,
         tuple(f"{prefix}." for prefix in entry.curves),
+        [data_set_input(data) for data in entry.data_sets],
     )
 
 
 def record_digests(
-    metrics: Mapping[str, float], parameters: Mapping[str, Any], description: str, curves: tuple[str, ...]
+    metrics: Mapping[str, float],
+    parameters: Mapping[str, Any],
+    description: str,
+    curves: tuple[str, ...],
+    data_sets: Sequence[DatasetInput],
 ) -> dict[str, str]:
     """As `recorded`, of the parts themselves; `curves` are prefixes of figures that have many points."""
     from expunge.lineage.mlflow.recorder import as_parameter
@@ -74,7 +85,12 @@ def record_digests(
         "figures": digest_of({key: value for key, value in metrics.items() if not key.startswith(left_out)}),
         "parameters": digest_of({key: as_parameter(value) for key, value in parameters.items()}),
         "description": sha256_bytes(description.encode()),
+        "data_sets": digest_of(sorted((_facts(one) for one in data_sets), key=canonical_json)),
     }
+
+
+def _facts(data: DatasetInput) -> dict[str, Any]:
+    return {**data.dataset.to_dictionary(), "tags": {tag.key: tag.value for tag in data.tags}}
 
 
 def is_tombstone(path: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from expunge.lineage.account import Comparison
-from expunge.lineage.checks import compare, problem
+from expunge.lineage.checks import ABSENT, compare, problem
 from expunge.lineage.dvc.locks import LOCK, OUTPUTS, relative
 from expunge.project.files import CHUNK
 from expunge.project.paths import Paths
@@ -36,6 +36,9 @@ def lock_checks(paths: Paths) -> list[Comparison]:
         path = str(item.get("path"))
         if kind == "deps" and path not in written:
             # Code and settings that people edit: DVC says that their stages are out of date.
+            if not (paths.root / path).exists():
+                gone = compare(f"{path} as read by a stage", lock, str(item.get("md5")), ABSENT)
+                checks.append(gone.model_copy(update={"state": "changed"}))
             continue
         if path not in measured:
             measured[path] = measure(paths.root / path)

@@ -161,6 +161,7 @@ class RecordDigests(Block):
     figures: str
     parameters: str
     description: str
+    data_sets: str | None = None
 
 
 class AboutBoth(Block):

@@ -18,7 +18,7 @@ from expunge.lineage.lineage import Project
 from expunge.near_duplicates.suppression import keeps_out
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import BASE, Paths
-from expunge.proof.aliases import left_behind, misplaced
+from expunge.proof.aliases import changed_by_hand, left_behind, misplaced
 from expunge.proof.coverage import is_tombstone
 from expunge.proof.locked import lock_checks
 from expunge.proof.signing import signing_key
@@ -192,6 +192,11 @@ def _alias_checks(paths: Paths, params: Params) -> list[Comparison]:
     late = [
         problem("alias", "MLflow", reason).model_copy(update={"state": "changed"})
         for reason in left_behind(project).values()
+    ]
+    registry = f"MLflow, {params.mlflow.registered_model}"
+    late += [
+        problem("registry", registry, reason).model_copy(update={"state": "changed"})
+        for reason in changed_by_hand(project)
     ]
     return [*wrong, *late] or [compare("aliases", "MLflow", "sound", "sound")]
 

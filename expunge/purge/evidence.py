@@ -42,7 +42,7 @@ LIMITS = (
 
 
 def prove(paths: Paths, params: Params, journal: Journal, forgotten: Collection[str]) -> None:
-    """Search, and write what was found.
+    """Search, and write what was found; where something was, the next attempt does every step again.
 
     Raises:
         ExpungeError: something was found; the proof names the files.
@@ -87,6 +87,7 @@ def prove(paths: Paths, params: Params, journal: Journal, forgotten: Collection[
     where = paths.release(journal.release)
     write_json(where.purge, content)
     if not content["clean"]:
+        journal.start_over()
         named = ", ".join(sorted({finding.path for finding in findings} | {entry["path"] for entry in result.unread}))
         raise ExpungeError(
             f"The purge of {journal.release} is not clean: {named:.300}. Remove or repair these files and run "

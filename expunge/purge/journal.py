@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from expunge.project.files import read_json, write_json
-from expunge.project.paths import Paths
+from expunge.project.paths import JOURNAL, Paths
 from expunge.purge import traces
 from expunge.purge.traces import Trace
 
-FILE, TRACES, OBJECTS = "journal.json", "traces.json", "objects.json"
+TRACES, OBJECTS = "traces.json", "objects.json"
 
 
 @dataclass
@@ -30,6 +30,7 @@ class Journal:
         retained: digest of all retained samples, from before the purge.
         removed: what was there to be removed, by surface.
         done: names of finished steps.
+        attempts: how often the search at the end has found something.
     """
 
     folder: Path
@@ -40,6 +41,7 @@ class Journal:
     retained: str
     removed: list[dict[str, Any]]
     done: list[str] = field(default_factory=list)
+    attempts: int = 0
 
     @classmethod
     def begin(cls, paths: Paths, found: Sequence[Trace], known: Sequence[str], release: str, **facts: Any) -> Journal:
@@ -54,8 +56,8 @@ class Journal:
     @classmethod
     def open(cls, paths: Paths, release: str) -> Journal | None:
         """The journal of an unfinished purge of `release`, None where there is none."""
-        folder = paths.purges / release
-        return cls(folder, **read_json(folder / FILE)) if (folder / FILE).is_file() else None
+        file = paths.purge_journal(release)
+        return cls(file.parent, **read_json(file)) if file.is_file() else None
 
     def traces(self) -> list[Trace]:
         """What the purge searches for."""
@@ -70,13 +72,24 @@ class Journal:
         self.done.append(step)
         self._save()
 
+    def start_over(self) -> None:
+        """Note that what was done is to be done again, for something has come back meanwhile."""
+        self.done, self.attempts = [], self.attempts + 1
+        self._save()
+
     def close(self) -> None:
-        """Remove the traces and then the journal, so that a kill in between is not the end of it."""
-        for name in (TRACES, OBJECTS, FILE):
-            (self.folder / name).unlink(missing_ok=True)
+        """Remove the traces and what a kill left half written, and the journal last: a kill here is not the end."""
+        for path in sorted(self.folder.iterdir()):
+            if path != self._file:
+                path.unlink()
+        self._file.unlink()
         self.folder.rmdir()
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / JOURNAL
 
     def _save(self) -> None:
         content = asdict(self)
         del content["folder"]
-        write_json(self.folder / FILE, content)
+        write_json(self._file, content)

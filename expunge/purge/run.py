@@ -7,8 +7,8 @@ that might fill them again. Each step may be done twice.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,7 +29,8 @@ from expunge.purge.plan import PurgePlan, leftovers
 from expunge.purge.rows import remove_rows, retained_digest
 from expunge.purge.scan import Searcher
 from expunge.purge.traces import gather
-from expunge.releases.chain import load_release
+from expunge.releases.chain import chain, load_release
+from expunge.releases.plan import cutting
 from expunge.releases.registration import registered
 from expunge.selection.sets import read_forget
 from expunge.settings import Params
@@ -56,21 +57,32 @@ class Purge:
 
 
 def begin(paths: Paths, planned: PurgePlan) -> Journal:
-    """Write down what the purge will need and could not learn any more, and thereby begin it."""
+    """Write down what the purge will need and could not learn any more, and thereby begin it.
+
+    Raises:
+        ExpungeError: a release was cut since the plan was made.
+    """
     catalog = Catalog(paths.catalog)
     stores, _ = objects.stores(paths)
     found = gather(catalog, planned.forgotten, [paths.release(name).embeddings for name in planned.gone])
-    return Journal.begin(
-        paths,
-        found,
-        sorted(objects.known_objects(paths, stores)),
-        planned.release,
-        gone=planned.gone,
-        kept=planned.kept,
-        began_at=iso_seconds(utc_now()),
-        retained=retained_digest(catalog, planned.forgotten),
-        removed=[asdict(item) for item in planned.items],
-    )
+    known, retained = sorted(objects.known_objects(paths, stores)), retained_digest(catalog, planned.forgotten)
+    with cutting(paths):  # whoever cuts next sees the journal
+        names = chain(paths)
+        if names[names.index(planned.release) :] != planned.kept:
+            raise ExpungeError(
+                f"{names[-1]} was cut since the purge was planned. Let `expunge release` finish it, and purge then."
+            )
+        return Journal.begin(
+            paths,
+            found,
+            known,
+            planned.release,
+            gone=planned.gone,
+            kept=planned.kept,
+            began_at=iso_seconds(utc_now()),
+            retained=retained,
+            removed=[asdict(item) for item in planned.items],
+        )
 
 
 def finish(paths: Paths, params: Params, journal: Journal, report: Announce = lambda step: None) -> dict[str, Any]:
@@ -89,21 +101,26 @@ def finish(paths: Paths, params: Params, journal: Journal, report: Announce = la
     return proof.read(paths, journal.release)
 
 
-def alone(paths: Paths) -> AbstractContextManager[Any]:
-    """Hold the lock that keeps stages from running meanwhile.
+@contextmanager
+def alone(paths: Paths) -> Iterator[None]:
+    """Hold the locks that keep flows and stages from running meanwhile.
 
     Raises:
         ExpungeError: a stage runs now.
     """
     paths.slot.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        return FileLock(paths.slot).acquire(timeout=1)
-    except Timeout:
-        raise ExpungeError("A stage of the pipeline is running; purge when it has ended.") from None
+    with ExitStack() as held:
+        try:
+            for lock in (paths.slot, paths.stage_lock):
+                held.enter_context(FileLock(lock).acquire(timeout=1))
+        except Timeout:
+            raise ExpungeError("A stage of the pipeline is running; purge when it has ended.") from None
+        yield
 
 
 def _catalog(purge: Purge) -> None:
-    remove_rows(purge.paths.catalog, purge.forgotten, data_version(purge.paths))
+    before = None if purge.journal.attempts else data_version(purge.paths)
+    remove_rows(purge.paths.catalog, purge.forgotten, before)
 
 
 def _pipeline(purge: Purge) -> None:

@@ -78,6 +78,16 @@ def is_purged(paths: Paths, name: str) -> bool:
     return paths.release(name).tombstone.is_file()
 
 
+def check_not_half_purged(paths: Paths) -> None:
+    """Refuse to build while a purge is half done: a stage could bring back what it has removed.
+
+    Raises:
+        ExpungeError: a purge was begun and not finished.
+    """
+    for name in paths.half_purged:
+        raise ExpungeError(f"A purge of {name} was begun and not finished; run `expunge purge {name}` to finish it.")
+
+
 def honoured_requests(paths: Paths) -> dict[str, str]:
     """Request id → the release that the live model honours it by; none of a live release that has not passed its gate.
 

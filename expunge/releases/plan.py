@@ -15,6 +15,7 @@ from expunge.project.files import write_bytes
 from expunge.project.paths import BASE, Paths
 from expunge.releases.chain import (
     chain,
+    check_not_half_purged,
     has_passed,
     is_finished,
     live_release,
@@ -47,10 +48,12 @@ def plan(paths: Paths, ledger: Ledger) -> ReleasePlan:
     """Look at the chain and the ledger; nothing is changed.
 
     Raises:
-        ExpungeError: the ledger cannot be trusted; the live release failed its gate or was cut twice, so that nothing
-            may be built on it and its requests are not served. The message names the command that ends this.
+        ExpungeError: the ledger cannot be trusted; a purge was begun and not finished; the live release failed its
+            gate or was cut twice, so that nothing may be built on it and its requests are not served. The message
+            names the command that ends this.
     """
     ledger.verify_chain()
+    check_not_half_purged(paths)
     live = live_release(paths)
     if twice := cut_twice(paths):
         raise ExpungeError(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from expunge.project.errors import ExpungeError
 from expunge.purge import run
-from expunge.purge.journal import FILE, Journal
+from expunge.purge.journal import Journal
 from expunge.repair.state import BlockingState, Site
 
 
@@ -17,7 +17,7 @@ def half_purge_state(site: Site) -> Iterator[BlockingState]:
     """Its journal lies under `.expunge/purge`; without a readable one nothing was removed yet, or all was."""
     for folder in sorted(site.paths.purges.glob("*")):
         name = folder.name
-        if (folder / FILE).is_file():
+        if site.paths.purge_journal(name).is_file():
             yield BlockingState(
                 name,
                 "A purge of it was begun and not finished.",

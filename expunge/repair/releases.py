@@ -63,10 +63,10 @@ def _back(paths: Paths, live: str) -> str:
 
 def _runs(paths: Paths) -> bool:
     """Whether a stage of the pipeline runs at this moment."""
-    if not paths.slot.parent.is_dir():
+    if not paths.stage_lock.parent.is_dir():
         return False
     try:
-        with FileLock(paths.slot).acquire(timeout=0):
+        with FileLock(paths.slot).acquire(timeout=0), FileLock(paths.stage_lock).acquire(timeout=0):
             return False
     except Timeout:
         return True

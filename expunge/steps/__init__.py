@@ -7,14 +7,28 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from filelock import FileLock, Timeout
 
 from expunge.project.errors import ExpungeError
 from expunge.project.library import check_version
 from expunge.project.paths import Paths
-from expunge.releases.chain import live_release
+from expunge.releases.chain import check_not_half_purged, live_release
 from expunge.settings import Params, load_params
 
 Step = Callable[[Paths, Params, str], None]
+
+
+def _alone(paths: Paths) -> AbstractContextManager[object]:
+    """Wait until no other stage runs here and no purge: a stage whose `dvc repro` was killed may still be at work."""
+    paths.stage_lock.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(paths.stage_lock)
+    try:
+        return lock.acquire(timeout=0)
+    except Timeout:
+        print("Another stage or a purge is running; this one waits for it.", file=sys.stderr)
+        return lock.acquire()
 
 
 def step_main(step: Step) -> None:
@@ -24,8 +38,10 @@ def step_main(step: Step) -> None:
     try:
         paths = Paths()
         check_version(paths)
-        release = live_release(paths) if sys.argv[1] == "live" else sys.argv[1]
-        step(paths, load_params(paths.params), release)
+        with _alone(paths):
+            check_not_half_purged(paths)
+            release = live_release(paths) if sys.argv[1] == "live" else sys.argv[1]
+            step(paths, load_params(paths.params), release)
     except ExpungeError as error:
         print(f"Error: {error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
 
 if TYPE_CHECKING:
@@ -57,12 +58,28 @@ class ObjectStore:
 
 @contextmanager
 def opened(paths: Paths) -> Iterator[Repo]:
-    """The project's DVC repository, without DVC's comments on what is done to it."""
+    """The project's DVC repository, without DVC's comments on what is done to it.
+
+    Raises:
+        ExpungeError: DVC refuses, or the block does in DVC's words.
+    """
+    from dvc.exceptions import DvcException
     from dvc.logger import set_loggers_level
     from dvc.repo import Repo
 
-    with set_loggers_level(logging.ERROR), Repo(str(paths.root), _wait_for_lock=True) as repo:
-        yield repo
+    try:
+        with set_loggers_level(logging.ERROR), Repo(str(paths.root), _wait_for_lock=True) as repo:
+            yield repo
+    except DvcException as error:
+        said = " ".join(reason(error).split())
+        raise ExpungeError(f"DVC says: {said:.500} See `dvc status`, mend that, and try again.") from error
+
+
+def reason(error: BaseException) -> str:
+    """The innermost message of DVC's chain of causes."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error)
 
 
 def stores(paths: Paths) -> tuple[list[ObjectStore], list[str]]:

@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 TAG_LIMIT = 5000
+TAGS = (
+    *("release", "parent", "requests", "data_version", "git_commit", "model_digest", "method", "release_digest"),
+    *("verdict", "ledger"),
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,11 @@ class RunRecord:
             "verdict": self.verdict,
             "ledger": self.ledger,
         } | {f"request.{request_id}": digest for request_id, digest in self.requests.items()}
+
+
+def is_recorded(tag: str) -> bool:
+    """Whether a tag is one of `RunRecord.tags`; others are of MLflow, of a person, or said about a version later."""
+    return tag in TAGS or tag.startswith("request.")
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

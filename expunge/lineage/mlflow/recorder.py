@@ -41,7 +41,7 @@ METRICS_A_CALL, PARAMS_A_CALL = 1000, 100
 def record(paths: Paths, params: MlflowParams, entry: RunRecord) -> str:
     """Record a release once, and return the number of its version.
 
-    Recording the same release again only sees to the aliases.
+    Recording the same release again sees to the aliases and to the copy of the report only.
 
     Raises:
         ExpungeError: MLflow cannot be reached or refuses.
@@ -81,6 +81,10 @@ class Recorder:
             self._fill(run, model, entry)
             self.store.client.set_terminated(run.info.run_id, "FINISHED")
             version = self._version(entry, run, model)
+        else:
+            # Seconds on the page may have changed: they do not make another release.
+            known = self.store.client.get_model_version(self.store.model, version)
+            self._log_artifacts(str(known.run_id), entry)
         self._supersede(entry, version)
         self._point_candidate(entry, version)
         return version
@@ -144,20 +148,23 @@ class Recorder:
         """Everything that belongs to the run and to the model; writing it twice changes nothing."""
         run_id, client = run.info.run_id, self.store.client
         self._log_parameters(run, entry)
-        client.log_inputs(run_id, [_data_set_input(data) for data in entry.data_sets])
+        client.log_inputs(run_id, [data_set_input(data) for data in entry.data_sets])
         if not (run.outputs and run.outputs.model_outputs):
             from mlflow.entities import LoggedModelOutput
 
             client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
         self._log_metrics(run, model, entry)
-        for path in entry.artifacts:
-            if path.is_dir():
-                client.log_artifacts(run_id, str(path), path.name)
-            elif path.is_file():
-                client.log_artifact(run_id, str(path))
+        self._log_artifacts(run_id, entry)
         for path in entry.model_files:
             client.log_model_artifact(model.model_id, str(path))
         client.finalize_logged_model(model.model_id, "READY")
+
+    def _log_artifacts(self, run_id: str, entry: RunRecord) -> None:
+        for path in entry.artifacts:
+            if path.is_dir():
+                self.store.client.log_artifacts(run_id, str(path), path.name)
+            elif path.is_file():
+                self.store.client.log_artifact(run_id, str(path))
 
     def _log_parameters(self, run: Run, entry: RunRecord) -> None:
         from mlflow.entities import Param
@@ -239,7 +246,8 @@ def as_parameter(value: Any) -> str:
     return shortened(value if isinstance(value, str) else json.dumps(value))
 
 
-def _data_set_input(data: DataSet) -> Any:
+def data_set_input(data: DataSet) -> Any:
+    """A data set as MLflow is told of it."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     facts = {"samples": data.samples, "sha256": data.sha256}

@@ -42,11 +42,16 @@ def existing_store(paths: Paths, params: MlflowParams) -> Store | None:
     Raises:
         ExpungeError: MLflow cannot be reached.
     """
-    uri = tracking_uri(paths, params)
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
+    if not is_there(paths, params):
         return None
-    with plain_errors(uri):
+    with plain_errors(tracking_uri(paths, params)):
         return Store.open(paths, params, create=False)
+
+
+def is_there(paths: Paths, params: MlflowParams) -> bool:
+    """Whether there is a record at all: where it is a SQLite file, that file."""
+    uri = tracking_uri(paths, params)
+    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).is_file()
 
 
 @contextmanager
@@ -113,6 +118,11 @@ class Store:
         """Alias → version number."""
         registered = self.client.get_registered_model(self.model)
         return {alias: str(version) for alias, version in registered.aliases.items()}
+
+    @property
+    def description(self) -> str | None:
+        """What the registered model says about itself."""
+        return self.client.get_registered_model(self.model).description
 
     def runs(self, tag: str, value: str) -> list[Run]:
         """Runs that carry a tag, oldest first; deleted ones are left out."""
