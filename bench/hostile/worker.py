@@ -58,7 +58,7 @@ class Job:
         self._process.join()
 
     def said(self) -> list[str]:
-        """All that it said until it ended; `done` comes last, `refused:` before a refusal, `failed:` before a defect."""
+        """All that it said until it ended: `done` last; `refused:` before a refusal, `failed:` before a defect."""
         found = []
         try:
             while True:
