@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from expunge.commands import audit, decisions, examine, init, purge, releases, repair, requests, stages, trace, verify
+from expunge.commands import (
+    audit,
+    decisions,
+    examine,
+    init,
+    purge,
+    releases,
+    repair,
+    requests,
+    serve,
+    stages,
+    trace,
+    verify,
+)
 from expunge.project.errors import ExpungeError
 from expunge.project.telemetry import switch_off
 
@@ -43,6 +56,8 @@ app.command("init")(init.init)
 app.command("repair")(repair.repair)
 app.command("backup")(repair.backup)
 app.command("restore")(repair.restore)
+app.command("serve")(serve.serve)
+app.command("subjects")(serve.subjects)
 app.command("stages")(stages.stages)
 app.add_typer(verify.app, name="certificate", help="Show, sign and key certificates.")
 

@@ -15,6 +15,7 @@ from expunge.corpus.settings import CatalogParams
 from expunge.corpus.sources import SOURCES, known_sources
 from expunge.embeddings.settings import EmbedParams, IndexParams
 from expunge.evaluation.settings import EvaluateParams, GateParams
+from expunge.intake.settings import ServeParams
 from expunge.lineage.settings import MlflowParams
 from expunge.models.settings import ComputeParams, ModelParams, TrainParams
 from expunge.project.schema import Block, validated
@@ -42,6 +43,7 @@ class Params(Block):
     gate: GateParams
     release: ReleaseParams
     ledger: LedgerParams = LedgerParams()
+    serve: ServeParams = ServeParams()
     mlflow: MlflowParams = MlflowParams()
     certificate: CertificateParams = CertificateParams()
 

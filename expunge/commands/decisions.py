@@ -10,29 +10,18 @@ from rich.table import Table
 
 from expunge.commands.common import ByOption, IdArgument, JsonOption, console, count_samples, print_json
 from expunge.intake.desk import Desk
-from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
 
 if TYPE_CHECKING:
     from expunge.intake.preview import Preview, RelatedSamples
-    from expunge.requests.events import Record
-    from expunge.requests.request import LikeSample
 
 
 def preview(request_id: IdArgument, as_json: JsonOption = False) -> None:
     """Show what a request would delete, what lies near it, and what it would not catch; write a page of pictures."""
-    from expunge.intake.preview import preview as find
-    from expunge.intake.preview_page import write_page
-    from expunge.selection.match import matches
+    from expunge.intake.review import look
 
-    desk = Desk(Paths())
-    record = desk.ledger.get(request_id)
-    selected = matches(desk.catalog, record.request.selectors, desk.forgotten, desk.text_scores)
-    duplicates = desk.near_duplicates(set(selected))
-    found = find(desk.catalog, record.request, desk.forgotten, desk.text_scores, desk.embeddings, duplicates)
-    shown = {} if found.expansion is None else {"expansion": found.expansion}
-    desk.ledger.record_preview(request_id, found.counts() | shown)
-    page = write_page(desk.paths, desk.catalog, found, list(selected)) if record.is_open else None
+    shown = look(Desk(Paths()), request_id)
+    found, page = shown.preview, shown.page
     if as_json:
         print_json(found.as_dict() | {"page": str(page) if page else None})
         return
@@ -55,21 +44,14 @@ def approve(
     ] = False,
 ) -> None:
     """Approve a request, and those near-duplicates that you name: the next release serves it."""
-    desk = Desk(Paths())
-    record = desk.ledger.get(request_id)
-    shown = record.shown_near_duplicates
-    seen = {one.sample_id for one in shown or ()}
-    if strangers := sorted(set(include or ()) - seen):
-        raise ExpungeError(f"The last preview of {request_id} showed no near-duplicate {strangers[0]!r}.")
-    taken = seen if with_duplicates else set(include or ())
-    chosen = tuple(one for one in shown or () if one.sample_id in taken)
-    left_out = seen - taken
-    _check_servable(desk, record, chosen)
-    desk.ledger.approve(request_id, by, chosen, sorted(left_out))
-    typer.echo(f"{request_id} is approved, with {len(chosen)} near-duplicates; next: expunge release")
-    if left_out:
-        typer.echo(f"{len(left_out)} near-duplicates that the preview showed stay: nobody said yes to them.", err=True)
-    if shown is None:
+    from expunge.intake.review import approve as decide
+
+    done = decide(Desk(Paths()), request_id, by, None if with_duplicates else include or ())
+    typer.echo(f"{request_id} is approved, with {len(done.taken)} near-duplicates; next: expunge release")
+    if done.left_out:
+        left = len(done.left_out)
+        typer.echo(f"{left} near-duplicates that the preview showed stay: nobody said yes to them.", err=True)
+    if not done.looked:
         typer.echo("Nobody has looked for near-duplicates: no preview was made, or none could look for them.", err=True)
 
 
@@ -79,11 +61,9 @@ def reject(
     by: ByOption = None,
 ) -> None:
     """Reject a request, with the reason."""
-    from expunge.intake.preview_page import discard_pages
+    from expunge.intake.review import reject as decide
 
-    desk = Desk(Paths())
-    desk.ledger.reject(request_id, by, reason)
-    discard_pages(desk.paths, [request_id])
+    decide(Desk(Paths()), request_id, by, reason)
     typer.echo(f"{request_id} is rejected")
 
 
@@ -99,19 +79,6 @@ def withdraw(
     desk.ledger.withdraw(request_id, by, reason)
     discard_pages(desk.paths, [request_id])
     typer.echo(f"{request_id} is withdrawn")
-
-
-def _check_servable(desk: Desk, record: Record, near_duplicates: tuple[LikeSample, ...]) -> None:
-    """Refuse to approve what no release could serve: nothing or everything is selected.
-
-    A request that is decided already is left for the ledger to refuse, whatever it selects by now.
-    """
-    from expunge.requests.events import FORWARD
-    from expunge.selection.match import select
-
-    if record.state in FORWARD["approved"]:
-        request = record.request.model_copy(update={"near_duplicates": near_duplicates})
-        select(desk.catalog, [request], "preview", desk.forgotten, desk.text_scores)
 
 
 def _print_preview(found: Preview) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from expunge.near_duplicates.find import NearDuplicate
     from expunge.requests.ledger import Ledger
     from expunge.requests.request import Selector
-    from expunge.selection.match import TextScores
+    from expunge.selection.match import SubjectDigest, TextScores
     from expunge.selection.neighbours import Vectors
 
 
@@ -77,6 +77,13 @@ class Desk:
         return scores
 
     @property
+    def subject_digest(self) -> SubjectDigest:
+        """The keyed digests by which a request may name a subject."""
+        from expunge.requests.keys import subject_digests
+
+        return subject_digests(self.paths.root)
+
+    @property
     def embeddings(self) -> Vectors | None:
         """Of that release, None before the first `dvc repro embed`."""
         from expunge.embeddings.search import load_embeddings
@@ -96,7 +103,7 @@ class Desk:
 
         catalog, forgotten = self.catalog, self.forgotten
         try:
-            found = matches(catalog, selectors, forgotten, self.text_scores)
+            found = matches(catalog, selectors, forgotten, self.text_scores, self.subject_digest)
             check_enough_left(catalog, forgotten | set(found))
         except ExpungeError as error:
             raise RequestRefused(str(error)) from None

@@ -14,7 +14,7 @@ import numpy as np
 from expunge.corpus.catalog import Catalog
 from expunge.project.columns import strings
 from expunge.requests.request import DeletionRequest
-from expunge.selection.match import TextScores, matches
+from expunge.selection.match import SubjectDigest, TextScores, matches
 from expunge.selection.neighbours import Vectors, nearest
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def preview(
     embeddings: Vectors | None = None,
     duplicates: Sequence[NearDuplicate] | None = None,
     shown: int = 10,
+    subject_digest: SubjectDigest | None = None,
 ) -> Preview:
     """Show what `request` would do, before anybody approves it.
 
@@ -105,7 +106,7 @@ def preview(
     Raises:
         ExpungeError: as `select` does, except that a request may select everything.
     """
-    selected = set(matches(catalog, request.selectors, excluded, text_scores))
+    selected = set(matches(catalog, request.selectors, excluded, text_scores, subject_digest))
     rows = [catalog.row_of[sample_id] for sample_id in selected]
     others = [row for row, name in enumerate(catalog.ids) if name not in selected and name not in excluded]
     return Preview(

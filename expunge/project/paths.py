@@ -125,6 +125,16 @@ class Paths:
         return self.root / ".expunge" / "previews"
 
     @property
+    def protocols(self) -> Path:
+        """What the service of `expunge serve` keeps: its key, its certificate, and who sent what."""
+        return self.root / ".expunge" / "protocols"
+
+    @property
+    def subjects(self) -> Path:
+        """Keyed digests of identities, each with those of the subjects that it belongs to."""
+        return self.protocols / "subjects.json"
+
+    @property
     def purges(self) -> Path:
         """Journals of purges that are under way; a purge that has finished leaves nothing here."""
         return self.root / ".expunge" / "purge"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,22 @@ def file_digest(content: bytes, root: Path) -> str:
 def keyed_digest(root: Path, purpose: str, value: Any) -> str:
     """HMAC-SHA256 of a JSON-serialisable value; what is made for one purpose says nothing for another."""
     return hmac.new(secret_key(root), f"{purpose}\0".encode() + canonical_json(value), "sha256").hexdigest()
+
+
+def subject_digests(root: Path) -> Callable[[str], str]:
+    """A function from a catalog's subject id to the keyed digest by which a request may name the subject.
+
+    Raises:
+        ExpungeError: when it is called, if the key cannot be read or created.
+    """
+    key: list[bytes] = []
+
+    def digest(subject_id: str) -> str:
+        if not key:  # read once: a catalog may have a million subjects
+            key.append(secret_key(root))
+        return hmac.new(key[0], b"subject\0" + subject_id.encode("utf-8", "surrogateescape"), "sha256").hexdigest()
+
+    return digest
 
 
 def secret_key(root: Path) -> bytes:

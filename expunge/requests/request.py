@@ -86,6 +86,17 @@ class SubjectSelector(Block):
         return f"subject = {self.subject_id}"
 
 
+class HashedSubjectSelector(Block):
+    """All samples of the subjects whose ids have these keyed digests (`subject_digests`): nobody's id in clear."""
+
+    kind: Literal["hashed-subject"] = "hashed-subject"
+    digests: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")], ...] = Field(min_length=1)
+
+    @property
+    def summary(self) -> str:
+        return f"subject with digest {', '.join(digest[:8] for digest in self.digests)}"
+
+
 class TextSelector(Block):
     """The pictures nearest to a text: those that reach `min_score` (a cosine), or the `top` best."""
 
@@ -143,7 +154,7 @@ class WhereSelector(Block):
 
 
 Selector = Annotated[
-    IdSelector | ClassSelector | SubjectSelector | TextSelector | ImageSelector | WhereSelector,
+    IdSelector | ClassSelector | SubjectSelector | HashedSubjectSelector | TextSelector | ImageSelector | WhereSelector,
     Field(discriminator="kind"),
 ]
 

@@ -8,6 +8,7 @@ from functools import partial
 from expunge.corpus.catalog import Catalog
 from expunge.embeddings.search import text_scores
 from expunge.project.paths import BASE, Paths
+from expunge.requests.keys import subject_digests
 from expunge.requests.request import DeletionRequest
 from expunge.selection.match import select
 from expunge.selection.sets import ForgetRow, read_forget
@@ -26,4 +27,4 @@ def forget_rows(
     inherited = [] if parent == BASE else read_forget(paths.release(parent).forget)
     earlier = {row.sample_id for row in inherited}
     scores = partial(text_scores, paths, parent)
-    return inherited, select(Catalog(paths.catalog), requests, name, earlier, scores)
+    return inherited, select(Catalog(paths.catalog), requests, name, earlier, scores, subject_digests(paths.root))

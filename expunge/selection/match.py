@@ -17,6 +17,7 @@ from expunge.project.errors import ExpungeError, suggest
 from expunge.requests.request import (
     ClassSelector,
     DeletionRequest,
+    HashedSubjectSelector,
     IdSelector,
     ImageSelector,
     LikeSample,
@@ -30,6 +31,9 @@ from expunge.selection.sets import ForgetRow, forget_order
 
 TextScores = Callable[[str], dict[str, float]]
 """Text → cosine with every picture of a release, by sample id."""
+
+SubjectDigest = Callable[[str], str]
+"""Subject id → its keyed digest."""
 
 MIN_TRAIN = 2
 """A contrastive loss needs two pairs."""
@@ -49,6 +53,7 @@ class Scope:
     catalog: Catalog
     excluded: Set[str]
     text_scores: TextScores | None
+    subject_digest: SubjectDigest | None = None
 
     @cached_property
     def remaining(self) -> list[str]:
@@ -67,6 +72,7 @@ def select(
     release: str,
     excluded: Set[str] = frozenset(),
     text_scores: TextScores | None = None,
+    subject_digest: SubjectDigest | None = None,
 ) -> list[ForgetRow]:
     """The forget set of a batch of requests, with their approved near-duplicates: one row for each sample and request,
     with the first reason that applies.
@@ -74,6 +80,7 @@ def select(
     Args:
         excluded: samples that earlier releases have forgotten; they are never selected again.
         text_scores: needed for text selectors only.
+        subject_digest: needed for selectors by a subject's digest only.
 
     Raises:
         ExpungeError: a request selects nothing or names something unknown, or the batch leaves fewer than two
@@ -82,7 +89,7 @@ def select(
     rows = []
     for request in requests:
         try:
-            found = matches(catalog, request.selectors, excluded, text_scores)
+            found = matches(catalog, request.selectors, excluded, text_scores, subject_digest)
         except ExpungeError as error:
             raise ExpungeError(f"{request.request_id}: {error}") from None
         for sample_id, match in _like(catalog, request.near_duplicates).items():
@@ -98,13 +105,14 @@ def matches(
     selectors: Iterable[Selector],
     excluded: Set[str] = frozenset(),
     text_scores: TextScores | None = None,
+    subject_digest: SubjectDigest | None = None,
 ) -> dict[str, Match]:
     """Sample id → the first reason why one of `selectors` catches it.
 
     Raises:
         ExpungeError: nothing is caught, or a selector names something unknown.
     """
-    scope = Scope(catalog, excluded, text_scores)
+    scope = Scope(catalog, excluded, text_scores, subject_digest)
     caught: dict[str, Match] = {}
     for selector in selectors:
         for sample_id, match in _MATCHERS[selector.kind](scope, selector).items():
@@ -143,6 +151,16 @@ def _match_subject(scope: Scope, selector: SubjectSelector) -> dict[str, Match]:
     return dict.fromkeys(found, Match(selector.summary))
 
 
+def _match_hashed_subject(scope: Scope, selector: HashedSubjectSelector) -> dict[str, Match]:
+    if scope.subject_digest is None:
+        raise ExpungeError("A selector by a subject's digest needs the project's key, which is not at hand here.")
+    column = scope.catalog.metadata["subject_id"]
+    wanted = set(selector.digests)
+    named = {one for one in column.unique().to_pylist() if one is not None and scope.subject_digest(one) in wanted}
+    cells = zip(scope.catalog.ids, column.to_pylist(), strict=True)
+    return {sample_id: Match(selector.summary) for sample_id, cell in cells if cell in named}
+
+
 def _match_text(scope: Scope, selector: TextSelector) -> dict[str, Match]:
     if scope.text_scores is None:
         raise ExpungeError("A text selector needs the embeddings of the live release; run `dvc repro` first.")
@@ -177,6 +195,7 @@ _MATCHERS: dict[str, Callable[[Scope, Any], dict[str, Match]]] = {
     "id": _match_ids,
     "class": _match_class,
     "subject": _match_subject,
+    "hashed-subject": _match_hashed_subject,
     "text": _match_text,
     "image": _match_image,
     "where": _match_where,
