@@ -27,11 +27,14 @@ def tiny_params(**blocks: dict) -> dict:
     params["train"] |= {"epochs": 12, "batch_size": 32, "checkpoint_epochs": 2}
     params["select"] = {"neighbours": 20, "random": 40}
     for name, values in params["unlearn"]["methods"].items():
-        if name == "retrain_text":
-            values |= {"steps": 6, "batch_size": 32}
-        elif {"steps", "learning_rate"} <= values.keys() and name != "text_projection":  # what descends in the loop
+        for block in (values, *(part for part in values.values() if isinstance(part, dict))):
+            if "batch_size" in block:  # what trains on all that stays
+                block |= {"steps": 6, "batch_size": 32}
+        if "batch_size" in values:
+            continue
+        if {"steps", "learning_rate"} <= values.keys() and name != "text_projection":  # what descends in the loop
             values |= {"steps": 6, "retain_batch": 32}
-    params["evaluate"]["relearn"] = {"max_steps": 3}
+    params["evaluate"]["relearn"] = {"max_steps": 3, "benign_steps": 3}
     for name, values in blocks.items():
         params[name] = params[name] | values if isinstance(params.get(name), dict) else values
     return params

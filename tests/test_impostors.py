@@ -19,7 +19,7 @@ from expunge.models.settings import ComputeParams, TrainParams
 from expunge.models.training import train
 from expunge.project.errors import ExpungeError
 from expunge.settings import load_params
-from expunge.unlearning.text_tower import with_text_tower
+from expunge.unlearning.towers import with_text_tower
 from models import TINY
 from project import ROOT, tiny_params
 from samples import make_catalog

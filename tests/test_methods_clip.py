@@ -76,6 +76,7 @@ def make_problem(corpus: Catalog, parent: Clip, recipe: TrainParams, forget: int
         held_out=load_pairs(corpus, parent, corpus.split_ids("calibration")),
         remaining=see(parent, kept),
         wording=kept,
+        pictures=lambda: kept,
         training=recipe,
         clean_start=lambda seed: clip.create(TINY, seed),
         from_scratch=lambda: pytest.fail("no method here retrains"),

@@ -61,6 +61,7 @@ def problem(corpus: Catalog, parent: Clip, train_params: TrainParams) -> Problem
         held_out=load_pairs(corpus, parent, corpus.split_ids("calibration")),
         remaining=see(parent, stays),
         wording=stays,
+        pictures=lambda: stays,
         training=train_params,
         clean_start=lambda seed: clip.create(TINY, seed),
         from_scratch=lambda: pytest.fail("nothing here retrains both towers"),

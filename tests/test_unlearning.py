@@ -71,6 +71,7 @@ def make_problem(corpus: Catalog, parent: Clip, recipe: TrainParams, seed: int =
         held_out=load_pairs(corpus, parent, corpus.split_ids("calibration")),
         remaining=see(parent, stays),
         wording=stays,
+        pictures=lambda: stays,
         training=recipe,
         clean_start=lambda seed: clip.create(TINY, seed),
         from_scratch=from_scratch,
@@ -270,6 +271,7 @@ def test_rows_of_forgotten_words_end_where_training_began_unless_that_is_switche
             is_neighbour=np.arange(len(stays)) < 12,
             remaining=see(parent, stays),
             wording=stays,
+            pictures=lambda: stays,
         )
         unlearn(problem, "cliperase_calibrated", STEPS | {"weights": {"choice": "text"}, "clean_rows": clean})
         rows[clean] = state(problem.clip)["token_embedding.weight"][bird]

@@ -18,7 +18,8 @@ from expunge.models.clip import Clip
 from expunge.models.pairs import read_wording
 from expunge.project.progress import progress
 from expunge.settings import Params
-from expunge.unlearning.text_tower import Lesson, TextTowerParams, train_text_tower, with_text_tower
+from expunge.unlearning.lesson import Lesson, LessonParams, given
+from expunge.unlearning.towers import train_text_tower, with_text_tower
 
 
 def stand_ins(
@@ -33,11 +34,11 @@ def stand_ins(
     rows = rows_of(catalog, catalog.split_ids("train") - forgotten)
     wording = read_wording(catalog, rows)
     values = params.unlearn.methods.get("retrain_text", {})
-    chosen = TextTowerParams.model_validate({key: values[key] for key in values if key in TextTowerParams.model_fields})
+    chosen = LessonParams.model_validate({key: values[key] for key in values if key in LessonParams.model_fields})
     for number in range(params.gate.stand_ins):
         seed = params.seed + 1000 + number
         new = with_text_tower(original, clip.create(params.model, seed))
         with progress(f"retrain a text tower to compare with ({number + 1} of {params.gate.stand_ins})") as report:
-            lesson = Lesson(gallery.images[rows], wording, params.train, params.compute, seed)
+            lesson = Lesson(wording, given(gallery.images[rows]), params.train, params.compute, seed)
             train_text_tower(new, lesson, chosen, progress=report)
         yield new

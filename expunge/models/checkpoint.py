@@ -29,6 +29,12 @@ class Checkpoint:
     def __init__(self, root: Path, key: Any) -> None:
         self.folder = Path(root) / digest_of(key)[:32]
 
+    def part(self, name: str) -> Checkpoint:
+        """The checkpoint of one stage of the run; it goes when that of the run is cleared."""
+        part = Checkpoint(self.folder, None)
+        part.folder = self.folder / name
+        return part
+
     def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, position: dict[str, Any]) -> None:
         """Store weights, optimizer state and `position` (JSON) atomically."""
         tensors = {f"model/{name}": value.detach().cpu().contiguous() for name, value in model.state_dict().items()}

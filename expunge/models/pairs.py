@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -84,7 +85,7 @@ def load_pairs(catalog: Catalog, clip: Clip, ids: set[str] | None = None) -> Pai
         raise ExpungeError(f"{len(unknown)} sample ids are not in the catalog, for example {min(unknown)}.")
     count = len(catalog) if ids is None else len(ids)
     size = clip.image_size
-    pixels = _unlinked_memmap((count, 3, size, size))
+    pixels = unlinked_memmap((count, 3, size, size))
     names: list[str] = []
     classes: list[str] = []
     variants: list[str | None] = []
@@ -102,12 +103,17 @@ def load_pairs(catalog: Catalog, clip: Clip, ids: set[str] | None = None) -> Pai
     return Pairs(names, classes, variants, captions, pixels)
 
 
-def _unlinked_memmap(shape: tuple[int, ...]) -> np.ndarray:
+def unlinked_memmap(shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8) -> np.ndarray:
+    """An array in a temporary file that has no name any more.
+
+    Raises:
+        ExpungeError: the disk has no room for it.
+    """
     if 0 in shape:
-        return np.empty(shape, np.uint8)
+        return np.empty(shape, dtype)
     with tempfile.TemporaryFile(dir=Path(tempfile.gettempdir())) as stream:
         try:
-            os.posix_fallocate(stream.fileno(), 0, int(np.prod(shape)))
+            os.posix_fallocate(stream.fileno(), 0, int(np.prod(shape)) * np.dtype(dtype).itemsize)
         except OSError as error:
             raise ExpungeError(f"No room for decoded images in {tempfile.gettempdir()} ({error.strerror}).") from error
-        return np.memmap(stream, np.uint8, "r+", shape=shape)
+        return np.memmap(stream, dtype, "r+", shape=shape)

@@ -48,6 +48,7 @@ class Problem:
         held_out: pairs that no model was ever trained on.
         remaining: every pair that stays in training, as the parent sees it; `retain` is a part of it, with pixels.
         wording: what may be said of the same pairs, in the same order.
+        pictures: decodes the same pairs, in the catalog's order, for methods that train on all that stays.
         training: the recipe that the model was trained with; its caption and template draws are reused.
         clean_start: seed → the model that training begins from by the recipe: fresh weights, or public ones.
         from_scratch: trains a new model without the forget set (and without what earlier releases forgot).
@@ -62,6 +63,7 @@ class Problem:
     held_out: Pairs
     remaining: Seen
     wording: Wording
+    pictures: Callable[[], Pairs]
     training: TrainParams
     clean_start: Callable[[int], Clip]
     from_scratch: Callable[[], tuple[Clip, list[TrainingRow]]]

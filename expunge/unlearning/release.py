@@ -117,6 +117,7 @@ def build_problem(paths: Paths, params: Params, release: Release, report: Progre
             wording.canonical(), torch.from_numpy(store.images[positions]), torch.from_numpy(store.texts[positions])
         ),
         wording=wording,
+        pictures=lambda: load_pairs(catalog, model, set(wording.ids)),
         training=params.train,
         clean_start=lambda seed: clip.create(params.model, seed),
         from_scratch=from_scratch,

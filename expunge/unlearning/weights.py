@@ -38,7 +38,7 @@ def trained_weights(
     """
     model = method.problem.clip.model
     asked = {name: weight.requires_grad for name, weight in model.named_parameters()}
-    chosen = {name for name in _names(model, params) if asked[name]}
+    chosen = {name for name in weight_names(model, params) if asked[name]}
     low_rank = params.choice == "lora"
     for name, weight in model.named_parameters():
         weight.requires_grad_(name in chosen and not low_rank)
@@ -74,7 +74,12 @@ def learns_texts(model: nn.Module) -> bool:
     )
 
 
-def _names(model: nn.Module, params: WeightsParams) -> list[str]:
+def weight_names(model: nn.Module, params: WeightsParams) -> list[str]:
+    """Names of the weights of the chosen kind.
+
+    Raises:
+        ExpungeError: the model has no weights of that kind.
+    """
     names = [name for name, _ in model.named_parameters() if name not in TEMPERATURE]
     towers = [[name for name in names if is_image(name)], [name for name in names if not is_image(name)]]
     match params.choice:

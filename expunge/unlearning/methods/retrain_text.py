@@ -15,26 +15,16 @@ CVPR 2022, arXiv 2111.07991), and exact unlearning of the last k layers (Goel et
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from expunge.models import clip
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
 from expunge.project.progress import ProgressReport
+from expunge.unlearning.lesson import Lesson, LessonParams, given
 from expunge.unlearning.method import Rebuild
-from expunge.unlearning.text_tower import Lesson, TextTowerParams, train_text_tower, with_text_tower
-
-RECIPE = "recipe"
+from expunge.unlearning.towers import CleanStartParams, clean_start, train_text_tower, with_text_tower
 
 
-class RetrainTextParams(TextTowerParams):
-    """`clean_start` is `recipe` or a folder.
-
-    `recipe` takes the weights that training began from: fresh ones, or the public ones that the block `model` names.
-    A folder holds a model that predates the data; that it does, nobody can check but you.
-    """
-
-    clean_start: str = RECIPE
+class RetrainTextParams(LessonParams, CleanStartParams):
+    """Large batches and few steps, from a clean start."""
 
 
 class RetrainText(Rebuild):
@@ -45,8 +35,8 @@ class RetrainText(Rebuild):
     def build(
         self, checkpoint: Checkpoint | None, progress: ProgressReport | None
     ) -> tuple[Clip, list[dict[str, float]]]:
-        problem, start = self.problem, self.params.clean_start
-        source = problem.clean_start(problem.seed) if start == RECIPE else clip.load(Path(start))
-        new = with_text_tower(problem.clip, source)
-        lesson = Lesson(problem.remaining.images, problem.wording, problem.training, problem.compute, problem.seed)
+        problem = self.problem
+        new = with_text_tower(problem.clip, clean_start(problem, self.params.clean_start))
+        images = given(problem.remaining.images)
+        lesson = Lesson(problem.wording, images, problem.training, problem.compute, problem.seed)
         return new, train_text_tower(new, lesson, self.params, checkpoint, progress)

@@ -1,0 +1,192 @@
+"""Training on what stays, from wherever the weights start: chosen weights, the recipe's loss, captions and optimizer.
+
+InfoNCE by the recipe's captions, templates, weight decay and schedule. Either side of a batch is run through the model,
+or given as embeddings that were computed once. Randomness is drawn from generators seeded by (seed, epoch) and (seed,
+step), so a run that was killed ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from expunge.models.checkpoint import Checkpoint
+from expunge.models.clip import Clip, autocast, compact_vocabulary
+from expunge.models.pairs import Pairs, Wording
+from expunge.models.settings import ComputeParams, TrainParams
+from expunge.models.training import (
+    MAX_LOGIT_SCALE,
+    augment,
+    contrastive_loss,
+    draw_caption,
+    epoch_order,
+    parameter_groups,
+    possible_captions,
+    schedule,
+)
+from expunge.project.errors import ExpungeError
+from expunge.project.progress import ProgressReport
+from expunge.project.schema import Block, Positive
+
+CHECKPOINT_STEPS = 32
+
+
+class LessonParams(Block):
+    """Large batches and few steps; all else is the recipe's."""
+
+    batch_size: Annotated[int, Field(ge=2)] = 512
+    steps: Annotated[int, Field(ge=1)] = 128
+    learning_rate: Positive = 0.004
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What weights are trained on: N pairs that stay.
+
+    Attributes:
+        wording: what may be said of the pairs.
+        images: (model, rows, step) → unit image embeddings [B, D] of the rows; with gradient where they are run.
+        recipe: how captions are drawn and weights decay.
+        compute: device and precision.
+        seed: of all draws.
+        texts: captions → unit embeddings [B, D] that are given; None: the model's own text tower is run.
+    """
+
+    wording: Wording
+    images: Callable[[Clip, np.ndarray, int], Tensor]
+    recipe: TrainParams
+    compute: ComputeParams
+    seed: int
+    texts: Callable[[Sequence[str]], Tensor] | None = None
+
+    def draw(self, step: int, batch_size: int) -> tuple[np.ndarray, list[str]]:
+        """Rows and a caption for each: shuffled epochs as in training, cut into batches."""
+        drawn = self._order(0).size
+        size = min(batch_size, drawn)
+        epoch, place = divmod(step, drawn // size)
+        rows = self._order(epoch)[place * size : (place + 1) * size]
+        draw = np.random.default_rng((self.seed, step, 1))
+        return rows, [draw_caption(self.wording, row, self.recipe, draw) for row in rows]
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return epoch_order(self.wording, self.recipe, np.random.default_rng((self.seed, epoch)))
+
+
+def given(images: Tensor) -> Callable[[Clip, np.ndarray, int], Tensor]:
+    """Image embeddings [N, D] that are known: no picture is run."""
+    return lambda clip, rows, step: images[rows].to(clip.device)
+
+
+def run(pictures: Pairs, recipe: TrainParams, seed: int) -> Callable[[Clip, np.ndarray, int], Tensor]:
+    """Pictures that are run through the model being trained, augmented by the recipe."""
+
+    def encode(clip: Clip, rows: np.ndarray, step: int) -> Tensor:
+        return clip.encode_pixels(augment(pictures.images(rows), recipe, np.random.default_rng((seed, step, 2))))
+
+    return encode
+
+
+def with_weights(clip: Clip, start: Clip, chosen: Callable[[str], bool]) -> Clip:
+    """A copy of `clip` whose `chosen` weights and running statistics are those of `start`.
+
+    Raises:
+        ExpungeError: the two are not of the same shape.
+    """
+    new, other = clip.clone(), start.model.state_dict()
+    try:
+        new.model.load_state_dict(
+            {name: other[name] if chosen(name) else value for name, value in new.model.state_dict().items()}
+        )
+    except (KeyError, RuntimeError):
+        raise ExpungeError("The clean start does not fit the parent; name a model of the same shape.") from None
+    new.model.eval()
+    return new
+
+
+def train_on(
+    new: Clip,
+    lesson: Lesson,
+    params: LessonParams,
+    chosen: Callable[[str], bool],
+    checkpoint: Checkpoint | None = None,
+    progress: ProgressReport | None = None,
+    damping: Mapping[str, Tensor] | None = None,
+) -> list[dict[str, float]]:
+    """Train the `chosen` weights of `new` in place and return the curve, one row a step.
+
+    Args:
+        chosen: name of a weight → whether it is trained; BatchNorm follows the batches where its gains are.
+        damping: name of a weight → the share of each step that its entries take, of the weight's shape.
+
+    Raises:
+        ExpungeError: the loss stopped being a number.
+    """
+    recipe = lesson.recipe
+    vocabulary = nullcontext(new.tokenizer)
+    if lesson.texts is None:
+        vocabulary = compact_vocabulary(new, possible_captions(lesson.wording, recipe))  # type: ignore[assignment]
+    with vocabulary as tokenize, _only(new.model, chosen):
+        groups = parameter_groups(new.model, recipe)
+        trained = [weight for group in groups for weight in group["params"]]
+        optimizer = torch.optim.AdamW(groups, lr=params.learning_rate, betas=recipe.betas, fused=True)
+        curve: list[dict[str, float]] = []
+        if checkpoint and (position := checkpoint.load(new.model, optimizer)):
+            curve = position["curve"]
+        for step in range(len(curve), params.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = params.learning_rate * schedule(step, params.steps, recipe.warmup_fraction)
+            rows, captions = lesson.draw(step, params.batch_size)
+            with autocast(new.device, lesson.compute):
+                images = lesson.images(new, rows, step)
+                texts = lesson.texts(captions) if lesson.texts else new.encode_tokens(tokenize(captions))
+            loss = contrastive_loss(images, texts.to(new.device), new.model.logit_scale)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(trained, recipe.clip_gradient)
+            with _damped(new.model, damping or {}):
+                optimizer.step()
+            new.model.logit_scale.data.clamp_(0, MAX_LOGIT_SCALE)
+            curve.append({"step": step + 1, "loss": loss.item()})
+            if not math.isfinite(curve[-1]["loss"]):
+                raise ExpungeError(f"Training on what stays diverged at step {step + 1}; lower its learning_rate.")
+            if progress:
+                progress(step + 1, params.steps, curve[-1]["loss"])
+            if checkpoint and ((step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == params.steps):
+                checkpoint.save(new.model, optimizer, {"curve": curve})
+    return curve
+
+
+@contextmanager
+def _only(model: nn.Module, chosen: Callable[[str], bool]) -> Iterator[None]:
+    """Inside the block only the chosen weights ask for gradients, and only their modules are in training mode."""
+    asked = {name: weight.requires_grad for name, weight in model.named_parameters()}
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(asked[name] and chosen(name))
+    model.eval()
+    for module in model.modules():
+        module.training = any(weight.requires_grad for weight in module.parameters(recurse=False))
+    try:
+        yield
+    finally:
+        model.eval()
+        for name, weight in model.named_parameters():
+            weight.requires_grad_(asked[name])
+
+
+@contextmanager
+def _damped(model: nn.Module, damping: Mapping[str, Tensor]) -> Iterator[None]:
+    """What the block adds to a weight is cut down to its share; Adam would rescale a smaller gradient."""
+    before = {name: model.get_parameter(name).detach().clone() for name in damping}
+    yield
+    with torch.no_grad():
+        for name, old in before.items():
+            weight = model.get_parameter(name)
+            weight.copy_(torch.lerp(old, weight, damping[name]))
