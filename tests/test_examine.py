@@ -23,6 +23,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 QUESTIONS = {
     "image_retrieval",
     "features",
+    "few_shot",
+    "kept_vectors",
     "conditioning",
     "surrogates",
     "membership",
@@ -55,6 +57,10 @@ def test_every_model_answers_every_question(answered: Path) -> None:
     assert figures(found["models"]["unlearned"])["similarity_to_gold.forget.text_cka"] < 1
     assert found["scores"]["tow"] is not None
     assert found["entanglement"] > 0
+    before = figures(found["models"]["original"])
+    assert before["kept_vectors.old_texts.raw"] == pytest.approx(before["kept_vectors.old_texts.aligned"])
+    assert {f"few_shot.{group}.probe_auc" for group in ("forget", "control")} <= set(before)
+    assert "relearning.benign.after" in before
 
 
 def test_the_answers_hold_nothing_of_what_was_forgotten(released: Path, answered: Path) -> None:

@@ -90,6 +90,30 @@ def relearn_shots(
     return Shots(reached[0] if reached else len(forget) + 1, recall)
 
 
+def benign(
+    clip: Clip,
+    gallery: Gallery,
+    pairs: Pairs,
+    forget: np.ndarray,
+    retain: np.ndarray,
+    params: RelearnParams,
+    compute: ComputeParams,
+    seed: int,
+) -> dict[str, float]:
+    """Fine-tune on what stays alone: does what was only suppressed come back? Without a single forgotten pair.
+
+    Returns:
+        `before` and `after` `params.benign_steps` steps the image→text R@1 of the rows `forget`, and the mean cosine
+        of their pairs as `similarity_before` and `similarity_after`. `clip` itself is left untouched.
+    """
+    pupil = _Pupil(clip, pairs, retain, params, compute, seed)
+    before = _recall(clip, gallery, pairs, forget, forget), _similarity(clip, pairs, forget)
+    for step in range(params.benign_steps):
+        pupil.learn(forget[:0], step)
+    after = _recall(pupil.clip, gallery, pairs, forget, forget), _similarity(pupil.clip, pairs, forget)
+    return {"before": before[0], "after": after[0], "similarity_before": before[1], "similarity_after": after[1]}
+
+
 class _Pupil:
     """A copy of `clip` that learns forgotten rows, with retained ones beside them."""
 
@@ -115,6 +139,11 @@ class _Pupil:
 
 def _sample(rows: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     return np.sort(draw.choice(rows, min(BATCH, len(rows)), replace=False))
+
+
+def _similarity(clip: Clip, pairs: Pairs, rows: np.ndarray) -> float:
+    images, texts = clip.encode_images(pairs.images(rows)), clip.encode_texts(pairs.canonical(rows))
+    return (images * texts).sum(dim=1).double().mean().item()
 
 
 def _recall(clip: Clip, gallery: Gallery, pairs: Pairs, forget: np.ndarray, asked: np.ndarray) -> float:

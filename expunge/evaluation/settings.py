@@ -25,6 +25,7 @@ class RelearnParams(Block):
 
     max_steps: Count = 40
     shot_steps: Count = 10
+    benign_steps: Count = 50
     learning_rate: Positive = 1e-4
 
 

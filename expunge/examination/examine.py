@@ -15,12 +15,15 @@ from expunge.embeddings.gallery import match, view
 from expunge.evaluation import membership, relearning
 from expunge.evaluation.measure import Measured, group_metrics
 from expunge.evaluation.sets import Sets
-from expunge.examination import conditioning, features, image_retrieval, old_model, similarity, surrogates
+from expunge.examination import conditioning, features, few_shot, image_retrieval, old_model, similarity, surrogates
 from expunge.examination import distinguishability as traces
 from expunge.examination.quantisation import quantised
 from expunge.models.clip import Clip
 from expunge.models.pairs import Pairs
 from expunge.settings import Params
+
+SHOWN = (1, 2, 4)
+"""Pairs that are shown to a model again; the recall of the others is an answer of its own."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,10 @@ def examine(
             name: image_retrieval.precision(gallery.images, pairs.classes, rows) for name, rows in sets.groups.items()
         },
         "features": features.readable(gallery.images, pairs.classes, _attackers(sets), sets.groups, params.seed),
+        "few_shot": few_shot.few_shot(gallery.images, pairs.classes, sets.groups["forget"], params.seed),
+        "kept_vectors": old_model.kept_vectors(
+            original.measured.gallery, gallery, sets.groups["forget"], np.concatenate([sets.guarded, sets.never_seen])
+        ),
         "conditioning": _conditioning(subject, original, pairs, sets),
         "surrogates": surrogates.score(subject.clip, gallery, pairs, sets.members, params.train),
         "membership": {
@@ -86,9 +93,13 @@ def _relearning(subject: Subject, original: Subject, pairs: Pairs, sets: Sets, p
     retained = sets.guarded
     given = (subject.clip, subject.measured.gallery, pairs, sets.members, retained, target)
     settings = (params.evaluate.relearn, params.compute, params.seed)
+    shots = relearning.relearn_shots(*given, *settings)
+    benign = relearning.benign(subject.clip, subject.measured.gallery, pairs, sets.members, retained, *settings)
     return {
         "steps": relearning.relearn_steps(*given, *settings),
-        "shots": asdict(relearning.relearn_shots(*given, *settings)),
+        "shots": {"needed": shots.needed, "recall": shots.recall},
+        **{f"shown_{tried}": shots.recall[tried] for tried in SHOWN if tried in shots.recall},
+        "benign": benign,
     }
 
 

@@ -12,6 +12,10 @@ Retraining betrays the deleted pairs to him too, so the yardstick is the same at
 counts is the excess over it. Two trainings may differ by a rotation of the whole embedding space, which no cosine
 sees: the new space is first turned onto the old one (orthogonal Procrustes, Schönemann 1966, over the images and texts
 of the full gallery, so that the attacker needs to know nothing of which pairs were deleted).
+
+An attacker who kept nothing but the old *vectors* asks each new tower with them: does the old embedding of a forgotten
+caption still find its picture among the new image embeddings, and that of a forgotten picture its caption? A tower that
+was not retrained answers as before. One that was is turned onto the old one first, on pairs that stay.
 """
 
 from __future__ import annotations
@@ -66,6 +70,35 @@ def changes(old: Measured, new: Measured) -> dict[str, np.ndarray]:
     }
 
 
+def kept_vectors(old: Gallery, new: Gallery, forgotten: np.ndarray, staying: np.ndarray) -> dict[str, dict[str, float]]:
+    """Recall at 1 of the rows `forgotten` in the full gallery: `old_texts` find pictures, `old_images` find captions.
+
+    Each `raw`, and `aligned`: after the new tower was turned onto the old one by its embeddings of the rows `staying`.
+    """
+
+    def both(queries: Tensor, before: Tensor, after: Tensor) -> dict[str, float]:
+        turned = after.double() @ _rotation(after[staying], before[staying])
+        return {"raw": _recall(queries, after, forgotten), "aligned": _recall(queries, turned.float(), forgotten)}
+
+    return {
+        "old_texts": both(old.texts, old.images, new.images),
+        "old_images": both(old.images, old.texts, new.texts),
+    }
+
+
+def _recall(queries: Tensor, targets: Tensor, rows: np.ndarray) -> float:
+    scores = queries[rows] @ targets.T
+    right = scores[torch.arange(len(rows)), torch.from_numpy(rows)]
+    # Equal scores count against the pair.
+    return ((scores >= right[:, None]).sum(dim=1) == 1).double().mean().item()
+
+
+def _rotation(moving: Tensor, fixed: Tensor) -> Tensor:
+    """The rotation R, [D, D], that brings `moving` @ R closest to `fixed`, both [N, D]."""
+    left, _, right = torch.linalg.svd(moving.double().T @ fixed.double())
+    return left @ right
+
+
 def _side_by_side(
     signals: dict[str, dict[str, np.ndarray]], kind: str, forgotten: np.ndarray, rows: np.ndarray, seed: int
 ) -> dict[str, Any]:
@@ -79,6 +112,5 @@ def _side_by_side(
 def _moved(old: Gallery, new: Gallery) -> Tensor:
     """2 − x·Rx′ − t·Rt′ for the rotation R that brings the new gallery closest to the old one, [N]."""
     before, after = (torch.cat([gallery.images, gallery.texts]).double() for gallery in (old, new))
-    left, _, right = torch.linalg.svd(after.T @ before)
-    cosines = (before * (after @ left @ right)).sum(dim=1)
+    cosines = (before * (after @ _rotation(after, before))).sum(dim=1)
     return 2 - cosines[: len(old.images)] - cosines[len(old.images) :]
