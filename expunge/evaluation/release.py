@@ -76,7 +76,7 @@ def judge_release(asked: ReleaseInputs, params: Params) -> Judged:
     own = [row for row in asked.forget if row.release == release]
     sets = release_sets(catalog, {row.sample_id for row in own}, forgotten, asked.retained)
     requests = {name: rows_of(catalog, ids) for name, ids in _by_request(own).items()}
-    words = _words(catalog, models["original"], sets, forgotten, params)
+    words = searched_words(catalog, models["original"], sets, forgotten, params)
     measured: dict[str, Measured] = {}
     found: dict[str, dict[str, Any]] = {}
     with progress(f"evaluate {release}") as report:
@@ -85,16 +85,7 @@ def judge_release(asked: ReleaseInputs, params: Params) -> Judged:
             found[name] = traces(model, words)
             report(number, len(models))
 
-    def subject(seen: Measured, traced: dict[str, Any]) -> JudgedModel:
-        similarities = seen.gallery.similarities.double().numpy()
-        return JudgedModel(
-            seen.metrics,
-            {name: group_metrics(seen.gallery, seen.matches, seen.named, rows) for name, rows in requests.items()},
-            {"": similarities[sets.groups["forget"]]} | {name: similarities[rows] for name, rows in requests.items()},
-            traced,
-        )
-
-    subjects = {name: subject(seen, found[name]) for name, seen in measured.items()}
+    subjects = {name: judged_model(seen, found[name], sets, requests) for name, seen in measured.items()}
 
     if "retrained" in measured:
         verdict = judge(params.gate, subjects["unlearned"], [subjects["retrained"]])
@@ -102,9 +93,20 @@ def judge_release(asked: ReleaseInputs, params: Params) -> Judged:
     original, retrained = measured["original"], []
     for model in stand_ins(catalog, models["original"], original.gallery, forgotten, params):
         seen = measure(model, pairs, sets, params.evaluate, params.embed.batch_size, original.gallery.images)
-        retrained.append(subject(seen, traces(model, words)))
+        retrained.append(judged_model(seen, traces(model, words), sets, requests))
     verdict = judge(params.gate, subjects["unlearned"], retrained, subjects["original"])
     return Judged(sets, forgotten, requests, measured, found, verdict)
+
+
+def judged_model(seen: Measured, traced: dict[str, Any], sets: Sets, requests: Mapping[str, np.ndarray]) -> JudgedModel:
+    """What the judge is told of one model, from what was measured and what its text tower tells."""
+    similarities = seen.gallery.similarities.double().numpy()
+    return JudgedModel(
+        seen.metrics,
+        {name: group_metrics(seen.gallery, seen.matches, seen.named, rows) for name, rows in requests.items()},
+        {"": similarities[sets.groups["forget"]]} | {name: similarities[rows] for name, rows in requests.items()},
+        traced,
+    )
 
 
 def evaluate_release(asked: ReleaseInputs, params: Params) -> Evaluation:
@@ -143,7 +145,8 @@ def relearning_steps(
     return steps
 
 
-def _words(catalog: Catalog, clip: Clip, sets: Sets, forgotten: Set[str], params: Params) -> Words:
+def searched_words(catalog: Catalog, clip: Clip, sets: Sets, forgotten: Set[str], params: Params) -> Words:
+    """The words that `traces` looks for in the text tower of each model."""
     trained = rows_of(catalog, catalog.split_ids("train") - forgotten)
     held_out = rows_of(catalog, (catalog.split_ids("calibration") | catalog.split_ids("test")) - forgotten)
     forget, remaining, unseen = (read_wording(catalog, rows) for rows in (sets.groups["forget"], trained, held_out))

@@ -1,0 +1,147 @@
+"""How often do two judges agree: one that has the gold standard, and one that makes do with stand-ins?
+
+Every real user without a gold standard relies on the second. For each seed the same models go before both: those of
+some methods, a true retraining with another seed, and impostors that no judge may pass: the original as it was, and the
+gold standard with the original's text tower put back. `python -m bench.forgetting.agreement` measures what is missing
+on the small corpus of `bench.forgetting.small`, in units of what retrainings on that corpus differ by, which
+`bench.forgetting.epsilon` has measured, and records one line a model in bench/results/agreement/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import pstdev
+from typing import Any
+
+from bench.forgetting import epsilon, results
+from bench.forgetting.distance import GOLD, ORIGINAL
+from bench.forgetting.run import Bench
+from bench.forgetting.scenarios import SCENARIOS
+from bench.forgetting.small import small_workplace
+from bench.forgetting.spread import forgotten as spread_of_forgotten
+from bench.forgetting.tables import grouped
+from expunge.evaluation.figures import RETAINED
+from expunge.evaluation.gate import JudgedModel, judge
+from expunge.evaluation.release import judged_model, searched_words
+from expunge.evaluation.spread import Spread
+from expunge.evaluation.stand_ins import stand_ins
+from expunge.evaluation.traces import Words, traces
+from expunge.models.clip import Clip
+from expunge.project.errors import ExpungeError
+from expunge.unlearning.towers import with_text_tower
+
+FOLDER = Path("bench/results/agreement")
+AGREEMENT = "agreement"
+SCENARIO = epsilon.SCENARIO
+RETRAINED, UNTOUCHED, SWAPPED = "retrained", "untouched", "old text tower"
+IMPOSTORS = (UNTOUCHED, SWAPPED)
+SEEDS = 12
+
+
+def small_spread(folder: Path = epsilon.FOLDER) -> Spread:
+    """What retrainings on the small corpus differ by, all measured on the same sets.
+
+    Raises:
+        ExpungeError: fewer than eight were measured.
+    """
+    found = results.of_kind(epsilon.EPSILON, [SCENARIO], folder)
+    blocks = {one.seed: one.content["metrics"] for one in found if one.method in (GOLD, epsilon.AGAIN)}
+    if len(blocks) < 8:
+        raise ExpungeError("Measure retrainings first: `python -m bench.forgetting.epsilon`.")
+    of_forgotten = spread_of_forgotten({SCENARIO: blocks})
+    deviations = {name: one["deviation"] for name, one in of_forgotten.items()}
+    for figure in RETAINED:
+        deviations[figure.name] = pstdev(figure.read(block[figure.group]) for block in blocks.values())
+    return Spread(deviations, min(block["forget"]["count"] for block in blocks.values()))
+
+
+def candidates(bench: Bench, methods: list[str], gold: Clip) -> Iterator[tuple[str, Clip]]:
+    """Every model that goes before the judges, by name."""
+    number = bench.place.params.seed - epsilon.seed_of(ORIGINAL, 0)
+    other = small_workplace(epsilon.seed_of(epsilon.AGAIN, number))
+    yield RETRAINED, other.model(bench.catalog, bench.forgotten)[0]
+    yield UNTOUCHED, bench.base()
+    yield SWAPPED, with_text_tower(gold, bench.base())
+    for method in methods:
+        yield method, bench.forget(method).clip
+
+
+def verdicts(bench: Bench, methods: list[str], spread: Spread) -> Iterator[tuple[str, dict[str, Any]]]:
+    """For each candidate both verdicts: whether it passed, and the checks that it failed."""
+    params, original = bench.place.params, bench.base()
+    words = searched_words(bench.catalog, original, bench.sets, bench.forgotten, params)
+    gold_model = bench.place.model(bench.catalog, bench.forgotten)[0]
+    old, gold = _judged(bench, original, words), _judged(bench, gold_model, words)
+    gallery = bench.original.gallery
+    estimates = [
+        _judged(bench, model, words) for model in stand_ins(bench.catalog, original, gallery, bench.forgotten, params)
+    ]
+    for name, model in candidates(bench, methods, gold_model):
+        one = _judged(bench, model, words)
+        yield (
+            name,
+            {
+                "gold": _outcome(judge(params.gate, one, [gold], spread=spread)),
+                "estimate": _outcome(judge(params.gate, one, estimates, old, spread=spread)),
+            },
+        )
+
+
+def _judged(bench: Bench, model: Clip, words: Words) -> JudgedModel:
+    return judged_model(bench.measure(model), traces(model, words), bench.sets, {})
+
+
+def _outcome(found: dict[str, Any]) -> dict[str, Any]:
+    checks = found["gate"]["checks"]
+    return {"passed": found["gate"]["passed"], "failed": [one["name"] for one in checks if not one["passed"]]}
+
+
+def summary(folder: Path = FOLDER) -> list[dict[str, Any]]:
+    """For each kind of candidate how many passed by either judge, how often both agreed, and which way they err."""
+    rows = []
+    for name, chosen in grouped(results.of_kind(AGREEMENT, [SCENARIO], folder), lambda one: one.method).items():
+        pairs = [(one.content["gold"]["passed"], one.content["estimate"]["passed"]) for one in chosen]
+        rows.append(
+            {
+                "model": name,
+                "judged": len(pairs),
+                "by_gold": sum(gold for gold, _ in pairs),
+                "by_estimate": sum(estimate for _, estimate in pairs),
+                "agreed": sum(gold == estimate for gold, estimate in pairs),
+                "passed_wrongly": sum(estimate and not gold for gold, estimate in pairs),
+                "refused_wrongly": sum(gold and not estimate for gold, estimate in pairs),
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    """Judge what was not judged before, and print the summary."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--methods", nargs="+", default=list(epsilon.METHODS))
+    parser.add_argument("--results", type=Path, default=FOLDER, help="the folder to write to")
+    options = parser.parse_args()
+    spread = small_spread()
+    if not all(math.isfinite(value) for value in spread.deviations.values()):
+        raise ExpungeError("A figure of the small corpus has no spread; measure more retrainings.")
+    for number in range(options.seeds):
+        seed = epsilon.seed_of(ORIGINAL, number)
+        names = (RETRAINED, *IMPOSTORS, *options.methods)
+        if all(results.has(SCENARIO, AGREEMENT, name, seed, options.results) for name in names):
+            continue
+        bench = Bench(small_workplace(seed), SCENARIOS[SCENARIO])
+        for name, content in verdicts(bench, options.methods, spread):
+            results.record(results.measured(SCENARIO, AGREEMENT, name, seed, content), options.results)
+            print(
+                f"{name} {seed}: gold {content['gold']['passed']}, estimate {content['estimate']['passed']}", flush=True
+            )
+    for row in summary(options.results):
+        print(row)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""A small corpus and a small model, on which a training takes seconds: for questions that need it dozens of times.
+
+What is found on it holds for it: every page that shows such figures says so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.forgetting.models import Workplace
+from expunge.project.paths import Paths
+from expunge.settings import Params
+
+WORK = Path(".expunge/bench-small")
+BLOCKS: dict[str, dict[str, Any]] = {
+    "compute": {"device": "cpu", "threads": 1, "precision": "fp32"},
+    "catalog": {
+        "limit": 400,
+        "image_size": 32,
+        "rows_per_shard": 512,
+        "holdout": {"calibration": 0.1, "test_concepts": 0.08, "test_variants": 0.05},
+    },
+    "model": {
+        "embed_dim": 48,
+        "vision_cfg": {"layers": [1, 1, 1, 1], "width": 8, "image_size": 32, "head_width": 32},
+        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 48, "heads": 2, "layers": 1},
+    },
+    "train": {
+        "epochs": 28,
+        "batch_size": 48,
+        "learning_rate": 0.004,
+        "templates": ["{caption}", "{caption}", "{caption}", "a picture of {caption}"],
+    },
+    "select": {"neighbours": 40, "random": 80},
+}
+"""What differs from params.yaml; methods are cut down by `METHODS`."""
+METHODS: dict[str, dict[str, Any]] = {
+    "retrain_text": {"batch_size": 96, "steps": 48},
+    "cliperase_calibrated": {"retain_batch": 64, "remaining_batch": 32},
+    "cliperase": {"retain_batch": 64, "steps": 40},
+}
+
+
+def small_params(seed: int) -> Params:
+    """params.yaml, cut down, with `seed`."""
+    content = yaml.safe_load(Paths().params.read_text(encoding="utf-8"))
+    for name, block in BLOCKS.items():
+        content[name] |= block
+    for name, block in METHODS.items():
+        content["unlearn"]["methods"][name] |= block
+    return Params.model_validate(content | {"seed": seed})
+
+
+def small_workplace(seed: int) -> Workplace:
+    """The workplace of one seed on the small corpus."""
+    return Workplace(small_params(seed), WORK)
