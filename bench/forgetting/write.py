@@ -13,6 +13,7 @@ from bench.forgetting.appendix import appendix
 from bench.forgetting.distance import GOLD, ORIGINAL, RECALL, SIMILARITY
 from bench.forgetting.results import EXACT, RUN, Result, of_kind
 from bench.forgetting.scenarios import HARD, REPORTED, SCENARIOS, VALIDATION
+from bench.forgetting.small_tables import small_sections
 from bench.forgetting.tables import COLUMNS, SHARED, Runs, covered, diagnoses, grouped, mean, table, times_cheaper
 from expunge.evaluation.settings import GateParams
 from expunge.evaluation.spread import recorded
@@ -35,6 +36,7 @@ def main() -> None:
         _cost(runs),
         _hard(of_kind(RUN, [scenario.name for scenario in HARD])),
         _exact(of_kind(EXACT, list(SCENARIOS))),
+        *small_sections(),
         _again(),
     ]
     write_bytes(PAGE, "\n".join(part for part in parts if part).encode())

@@ -1,0 +1,98 @@
+"""The sections of docs/benchmark.md that tell what was found on the small corpus."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from bench.forgetting import agreement, epsilon, results
+from bench.forgetting.small import BLOCKS
+from bench.forgetting.tables import table
+from bench.forgetting.tune import FOLDER as TUNED
+from bench.forgetting.tune import TUNING
+
+
+def small_sections() -> list[str]:
+    """Those that have results: ε, the judge without gold, the search."""
+    return [_epsilon(epsilon.FOLDER), _agreement(agreement.FOLDER), _tuning(TUNED)]
+
+
+def _epsilon(folder: Path) -> str:
+    rows = epsilon.summary(folder)
+    if not rows:
+        return ""
+    most = max(row["models"] for row in rows)
+    cells = [
+        [
+            f"`{row['model']}`" if row["model"] in epsilon.METHODS else row["model"],
+            str(row["models"]),
+            f"**{row['quality']:.3f}**",
+            "∞" if math.isinf(row["median"]) else f"{row['median']:.2f}",
+            f"{row['separated']:.2f}",
+            f"{row['similarity']:.3f}",
+            f"{row['seconds']:.1f}",
+        ]
+        for row in rows
+    ]
+    head = ["models", "how many", "forgetting quality", "median ε", "pairs told apart without error", "forget cosine"]
+    return f"""## The competition's question: forgetting quality as an ε
+
+The NeurIPS unlearning competition ([arXiv 2406.09073](https://arxiv.org/abs/2406.09073)) asks of each forgotten pair
+whether an attacker can tell {most} unlearned models from {most} retrainings by how surely the picture finds its
+caption. Quality is 1 where he can not, 0 where he always can; each step of 0.5 in ε halves it. With so few models
+chance alone makes ε positive: read every row against *{epsilon.AGAIN}*, other retrainings with other seeds. This is a
+**small corpus** ({BLOCKS["catalog"]["limit"]} pictures, {rows[0]["pairs"]} to be forgotten, a class) and a small model
+that trains in seconds, so that it could be trained often enough; every unlearned model began from an original of its
+own. `python -m bench.forgetting.epsilon` measures it.
+
+{table([*head, "seconds"], cells)}"""
+
+
+def _agreement(folder: Path) -> str:
+    rows = agreement.summary(folder)
+    if not rows:
+        return ""
+    total, agreed = sum(row["judged"] for row in rows), sum(row["agreed"] for row in rows)
+    cells = [
+        [
+            f"`{row['model']}`" if row["model"] in epsilon.METHODS else row["model"],
+            str(row["judged"]),
+            *(str(row[key]) for key in ("by_gold", "by_estimate", "agreed", "passed_wrongly", "refused_wrongly")),
+        ]
+        for row in rows
+    ]
+    head = ["model", "judged", "passed with gold", "passed without", "agreed", "only without gold", "only with gold"]
+    return f"""## The judge without a gold standard
+
+The same models before two judges: one compares with a gold standard of the parent's seed, one with the stand-ins that
+`release.gold: false` makes do with. They agree on {agreed} of {total}. *{agreement.RETRAINED}* are true retrainings
+with another seed; *{agreement.UNTOUCHED}* and *{agreement.SWAPPED}* are impostors. Measured on the small corpus of the
+section before by `python -m bench.forgetting.agreement`; on the whole corpus it has not been measured.
+
+{table(head, cells)}"""
+
+
+def _tuning(folder: Path) -> str:
+    found = [one for corpus in ("whole", "small") for one in results.of_kind(TUNING, [corpus], folder)]
+    if not found:
+        return ""
+    rows = [
+        [
+            f"`{one.method.partition(',')[0]}`",
+            one.content["tower"],
+            one.scenario,
+            " ".join(f"`{name}`" for name in one.content["scenarios"]),
+            str(one.content["trials"]),
+            f"{one.content['as_shipped']:.1f}",
+            f"{one.content['best']:.1f}",
+        ]
+        for one in found
+    ]
+    head = ["method", "weights", "corpus", "scenarios", "trials", "average gap as shipped", "best found"]
+    return f"""## The same search for all
+
+Hyperparameters drawn by one rule around those of `params.yaml`, the same number of trials each, on validation
+scenarios only (`python -m bench.forgetting.tune`). The best ones are in bench/results/tuning/; `params.yaml` and the
+tables above keep what was shipped. The best of several draws looks better than it is.
+
+{table(head, rows)}"""
