@@ -14,6 +14,7 @@ from expunge.corpus.sample import vector_id
 from expunge.embeddings.index import build_index, index_ids, read_index, search_index, write_index
 from expunge.embeddings.store import Origin, embed_catalog, origin, read_embeddings
 from expunge.models import clip
+from expunge.models.files import preprocess_digest
 from expunge.project.errors import ExpungeError
 from expunge.project.files import sha256_file
 from models import tiny_clip
@@ -30,7 +31,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 def embed(folder: Path, catalog: Catalog, seed: int = 0, forgotten: frozenset[str] = frozenset()) -> Origin:
     model = tiny_clip(seed)
     digest = clip.save(model, folder / "model")
-    made_from = origin(catalog, digest, clip.preprocess_digest(folder / "model"), set(forgotten))
+    made_from = origin(catalog, digest, preprocess_digest(folder / "model"), set(forgotten))
     embed_catalog(folder / "store", catalog, model, made_from, set(forgotten), batch_size=7)
     return made_from
 
@@ -58,9 +59,7 @@ def test_an_interrupted_run_keeps_its_shards_and_ends_with_the_same_bytes(tmp_pa
     (tmp_path / "store" / "part-00001.parquet").unlink()
     (tmp_path / "store" / ".part-00001.parquet.x.partial").write_bytes(b"half")
     model = clip.load(tmp_path / "model")
-    made_from = origin(
-        catalog, clip.model_digest(tmp_path / "model"), clip.preprocess_digest(tmp_path / "model"), set()
-    )
+    made_from = origin(catalog, clip.model_digest(tmp_path / "model"), preprocess_digest(tmp_path / "model"), set())
     encoded, kept = embed_catalog(tmp_path / "store", catalog, model, made_from, set(), batch_size=7)
     assert (encoded, kept) == (10, len(catalog) - 10)
     assert digests(tmp_path / "store") == whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ from expunge.corpus.catalog import Catalog
 from expunge.models import clip
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
+from expunge.models.loss import contrastive_loss
 from expunge.models.pairs import load_pairs
 from expunge.models.settings import ComputeParams, TrainParams
-from expunge.models.training import contrastive_loss, epoch_order, possible_captions, schedule, train
+from expunge.models.training import epoch_order, possible_captions, schedule, train
 from expunge.project.errors import ExpungeError
-from models import TINY
+from models import TINY, tiny_clip
 from project import tiny_params
 from samples import make_catalog
 
@@ -97,11 +99,12 @@ def test_an_epoch_holds_every_plain_picture_and_its_share_of_the_variants(corpus
 
 
 def test_the_loss_is_symmetric_and_zero_for_perfect_pairs() -> None:
-    scale = torch.tensor(100.0).log()
+    model = tiny_clip().model
+    model.logit_scale.data.fill_(math.log(100))
     eye = torch.eye(8)
     noise = torch.nn.functional.normalize(torch.randn(8, 8, generator=torch.Generator().manual_seed(0)), dim=1)
-    assert contrastive_loss(eye, eye, scale).item() == pytest.approx(0, abs=1e-6)
-    assert contrastive_loss(eye, noise, scale).item() == pytest.approx(contrastive_loss(noise, eye, scale).item())
+    assert contrastive_loss(eye, eye, model).item() == pytest.approx(0, abs=1e-6)
+    assert contrastive_loss(eye, noise, model).item() == pytest.approx(contrastive_loss(noise, eye, model).item())
 
 
 def test_the_schedule_warms_up_and_ends_near_zero() -> None:

@@ -13,7 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from expunge.models.clip import Network
+from expunge.models.loss import sigmoid_losses
+from expunge.models.network import Network
 from expunge.models.pairs import Pairs
 
 BLOCK = 1024
@@ -38,11 +39,13 @@ class Gallery:
         images: unit image embeddings, float32 [N, D].
         texts: unit embeddings of the canonical captions, float32 [N, D].
         scale: the model's logit scale (inverse temperature).
+        bias: the model's logit bias where its loss is a sigmoid; None: a softmax.
     """
 
     images: Tensor
     texts: Tensor
     scale: float
+    bias: float | None = None
 
     @property
     def similarities(self) -> Tensor:
@@ -57,7 +60,7 @@ class Matches:
     Attributes:
         image_rank: rank of the right caption for each image, 0 is best, int64 [N].
         text_rank: rank of the right image for each caption, int64 [N].
-        loss: contrastive loss of each pair against the full gallery, mean of both directions, in nats, [N].
+        loss: the model's own contrastive loss of each pair against the full gallery, mean of both directions, [N].
     """
 
     image_rank: Tensor
@@ -70,22 +73,31 @@ def view(clip: Encoder, pairs: Pairs, batch_size: int, images: Tensor | None = N
     if images is None:
         blocks = [range(start, min(start + BLOCK, len(pairs))) for start in range(0, len(pairs), BLOCK)]
         images = torch.cat([clip.encode_images(pairs.images(list(block)), batch_size) for block in blocks])
-    return Gallery(images, clip.encode_texts(pairs.canonical(), batch_size), clip.model.logit_scale.exp().item())
+    bias = getattr(clip.model, "logit_bias", None)
+    return Gallery(
+        images,
+        clip.encode_texts(pairs.canonical(), batch_size),
+        clip.model.logit_scale.exp().item(),
+        None if bias is None else bias.item(),
+    )
 
 
 def match(gallery: Gallery) -> Matches:
     """Rank every pair in both directions. Equal scores count against the pair: a collapsed model is not perfect."""
-    image_rank, image_loss = _one_way(gallery.images, gallery.texts, gallery.scale)
-    text_rank, text_loss = _one_way(gallery.texts, gallery.images, gallery.scale)
+    image_rank, image_loss = _one_way(gallery.images, gallery.texts, gallery)
+    text_rank, text_loss = _one_way(gallery.texts, gallery.images, gallery)
     return Matches(image_rank, text_rank, (image_loss + text_loss) / 2)
 
 
-def _one_way(queries: Tensor, targets: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+def _one_way(queries: Tensor, targets: Tensor, gallery: Gallery) -> tuple[Tensor, Tensor]:
     ranks, losses = [], []
     for start in range(0, len(queries), BLOCK):
         scores = queries[start : start + BLOCK] @ targets.T
         rows = torch.arange(len(scores))
         right = scores[rows, rows + start]
         ranks.append((scores >= right[:, None]).sum(dim=1) - 1)
-        losses.append(torch.logsumexp(scale * scores, dim=1) - scale * right)
+        if gallery.bias is None:
+            losses.append(torch.logsumexp(gallery.scale * scores, dim=1) - gallery.scale * right)
+        else:
+            losses.append(sigmoid_losses(gallery.scale * scores + gallery.bias, rows + start))
     return torch.cat(ranks), torch.cat(losses)

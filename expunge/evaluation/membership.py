@@ -61,21 +61,26 @@ def embedding_gradients(gallery: Gallery) -> tuple[Tensor, Tensor]:
 
         ∂ℓᵢ/∂xᵢ = s (½ Σⱼ pⱼ tⱼ + ½ qᵢ tᵢ − tᵢ),    ∂ℓᵢ/∂tᵢ = s (½ Σⱼ qⱼ xⱼ + ½ pᵢ xᵢ − xᵢ),
 
-    projected on the tangent of the unit sphere, since a change of length is normalised away. The other embeddings and
-    the scale are held. The norm of both together is also that of the gradient with respect to a linear map on top of
-    each tower, now the identity, because the embeddings that it acts on are unit vectors.
+    with the sigmoids of the scaled and biased cosines for p and q where that is the model's loss; projected on the
+    tangent of the unit sphere, since a change of length is normalised away. The other embeddings and the scale are
+    held. The norm of both together is also that of the gradient with respect to a linear map on top of each tower, now
+    the identity, because the embeddings that it acts on are unit vectors.
     """
     images, texts = gallery.images, gallery.texts
-    return _one_way(images, texts, gallery.scale), _one_way(texts, images, gallery.scale)
+    return _one_way(images, texts, gallery), _one_way(texts, images, gallery)
 
 
-def _one_way(own: Tensor, other: Tensor, scale: float) -> Tensor:
-    parts = []
+def _one_way(own: Tensor, other: Tensor, gallery: Gallery) -> Tensor:
+    parts, scale, bias = [], gallery.scale, gallery.bias
+
+    def shares(cosines: Tensor) -> Tensor:
+        return torch.softmax(scale * cosines, dim=1) if bias is None else torch.sigmoid(scale * cosines + bias)
+
     for start in range(0, len(own), BLOCK):
         mine, partners = own[start : start + BLOCK], other[start : start + BLOCK]
-        share = torch.softmax(scale * mine @ other.T, dim=1)
+        share = shares(mine @ other.T)
         # qᵢ: how much of the partner's attention falls on this embedding.
-        returned = torch.softmax(scale * partners @ own.T, dim=1).diagonal(start)
+        returned = shares(partners @ own.T).diagonal(start)
         gradient = scale * (share @ other / 2 + (returned[:, None] / 2 - 1) * partners)
         parts.append(gradient - (gradient * mine).sum(dim=1, keepdim=True) * mine)
     return torch.cat(parts)

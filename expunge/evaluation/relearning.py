@@ -17,9 +17,9 @@ import torch
 from expunge.embeddings.gallery import Gallery
 from expunge.evaluation.settings import RelearnParams
 from expunge.models.clip import Clip, autocast
+from expunge.models.loss import TEMPERATURE, contrastive_loss
 from expunge.models.pairs import Pairs
 from expunge.models.settings import ComputeParams
-from expunge.models.training import contrastive_loss
 
 BATCH = 64
 
@@ -121,7 +121,7 @@ class _Pupil:
         self, clip: Clip, pairs: Pairs, retain: np.ndarray, params: RelearnParams, compute: ComputeParams, seed: int
     ) -> None:
         self.clip, self.pairs, self.retain, self.compute, self.seed = clip.clone(), pairs, retain, compute, seed
-        weights = [weight for name, weight in self.clip.model.named_parameters() if name != "logit_scale"]
+        weights = [weight for name, weight in self.clip.model.named_parameters() if name not in TEMPERATURE]
         self.optimizer = torch.optim.Adam(weights, lr=params.learning_rate)
 
     def learn(self, forget: np.ndarray, step: int) -> None:
@@ -131,7 +131,7 @@ class _Pupil:
         with autocast(self.clip.device, self.compute):
             images = self.clip.encode_pixels(self.pairs.images(rows))
             captions = self.clip.encode_tokens(self.clip.tokenizer(self.pairs.canonical(rows)))
-        loss = contrastive_loss(images, captions, self.clip.model.logit_scale)
+        loss = contrastive_loss(images, captions, self.clip.model)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from expunge.models.clip import Clip, text_tower
+from expunge.models.clip import Clip
+from expunge.models.network import text_tower
 from expunge.models.pairs import Wording
 from expunge.models.settings import TrainParams
 from expunge.models.training import possible_captions

@@ -35,9 +35,10 @@ from torch.nn.utils import parametrize
 from expunge.corpus.catalog import Catalog
 from expunge.corpus.sample import vector_id
 from expunge.models.clip import Clip, Network, autocast
+from expunge.models.loss import contrastive_loss
 from expunge.models.pairs import Pairs, load_pairs
 from expunge.models.retrain import train_from_scratch
-from expunge.models.training import augment, contrastive_loss, draw_caption, epoch_order, schedule
+from expunge.models.training import augment, draw_caption, epoch_order, schedule
 from expunge.project.costs import measured
 from expunge.project.errors import ExpungeError
 from expunge.project.schema import Block
@@ -217,7 +218,7 @@ class ShardedClip:
             with autocast(clip.device, compute):
                 found = clip.encode_pixels(images), clip.encode_tokens(tokens)
             optimizer.zero_grad(set_to_none=True)
-            contrastive_loss(*found, clip.model.logit_scale).backward()
+            contrastive_loss(*found, clip.model).backward()
             nn.utils.clip_grad_norm_(factors, recipe.clip_gradient)
             optimizer.step()
 

@@ -84,6 +84,13 @@ def conveyed(
     }
 
 
+def can_read(clip: Clip) -> bool:
+    """Whether the text tower is open_clip's own and read at the highest id, as those of image generators are."""
+    tower: Any = clip.model if hasattr(clip.model, "ln_final") else getattr(clip.model, "text", None)
+    pooling = getattr(tower, "text_pool_type", getattr(tower, "pool_type", None))
+    return hasattr(tower, "ln_final") and pooling == "argmax" and getattr(tower, "cls_emb", None) is None
+
+
 @torch.inference_mode()
 def caption_states(clip: Clip, texts: Sequence[str], batch_size: int = 256) -> Tensor:
     """States [N, 2 W] (float32, CPU) of `texts`: mean over tokens, then end token.

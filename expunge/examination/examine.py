@@ -37,7 +37,8 @@ class Subject:
 def examine(
     subject: Subject, original: Subject, retrained: Subject | None, pairs: Pairs, sets: Sets, params: Params
 ) -> dict[str, Any]:
-    """All answers for `subject`, a block a question; those that need a gold standard are left out without one.
+    """All answers for `subject`, a block a question; those that need a gold standard are left out without one,
+    and what an image generator is told where no generator reads such a text tower.
 
     Args:
         original: the parent's model, which the attacker may have kept and whose pictures a generator would paint.
@@ -54,7 +55,6 @@ def examine(
         "kept_vectors": old_model.kept_vectors(
             original.measured.gallery, gallery, sets.groups["forget"], np.concatenate([sets.guarded, sets.never_seen])
         ),
-        "conditioning": _conditioning(subject, original, pairs, sets),
         "surrogates": surrogates.score(subject.clip, gallery, pairs, sets.members, params.train),
         "membership": {
             signal: asdict(attack)
@@ -65,6 +65,8 @@ def examine(
         "relearning": _relearning(subject, original, pairs, sets, params),
         "int8": _quantised(subject, pairs, sets, params),
     }
+    if conditioning.can_read(subject.clip):
+        found["conditioning"] = _conditioning(subject, original, pairs, sets)
     if retrained:
         found |= _against_gold(subject, original, retrained, sets, params.seed)
     return found

@@ -18,9 +18,9 @@ from expunge.corpus.catalog import PURGED, listed_shards
 from expunge.evaluation.metrics import read_metrics
 from expunge.lineage import digests
 from expunge.lineage.account import Agreement, Comparison
-from expunge.lineage.digests import CONFIG, WEIGHTS
 from expunge.lineage.dvc.locks import LOCK, relative
 from expunge.lineage.lineage import Project
+from expunge.models.files import WEIGHTS, preprocess_digest
 from expunge.project.paths import BASE
 from expunge.releases.registration import Registration
 
@@ -103,7 +103,7 @@ def _embedding_checks(project: Project, name: str) -> list[Comparison]:
             metadata = dict.fromkeys(("model", "preprocessing", "catalog_shard"), "unreadable")
         expected = {
             "model": project.sha256(where.model / WEIGHTS),
-            "preprocessing": project.sha256(where.model / CONFIG),
+            "preprocessing": preprocess_digest(where.model, project.sha256),
             "catalog_shard": shards.get(path.name),
         }
         for key, found in expected.items():

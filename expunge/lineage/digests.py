@@ -9,14 +9,11 @@ from pathlib import Path
 
 from expunge.corpus.catalog import MANIFEST, manifest_digest
 from expunge.evaluation.metrics import Metrics
+from expunge.models.files import CONFIG, WEIGHTS, beside_weights
 from expunge.project.documents import content_of
 from expunge.project.files import digest_of, read_json, sha256_file
 from expunge.project.paths import BASE, Paths
 from expunge.releases.chain import load_release
-
-WEIGHTS = "model.safetensors"
-CONFIG = "open_clip_config.json"
-"""As in `expunge.models.clip`, which cannot be imported without torch."""
 
 
 def weights(paths: Paths, name: str) -> Path:
@@ -32,7 +29,7 @@ def sha256_if_there(path: Path) -> str | None:
 def release_files(paths: Paths, name: str) -> list[Path]:
     """What a release is made of and later readers rely on; report and metrics are left out, as they hold seconds."""
     where = paths.release(name)
-    files = [where.model / WEIGHTS, where.model / CONFIG, where.forget, where.retain]
+    files = [where.model / WEIGHTS, where.model / CONFIG, *beside_weights(where.model), where.forget, where.retain]
     files += sorted(where.embeddings.glob("part-*.parquet")) + sorted(_files_in(where.index))
     return [path for path in files if path.is_file()]
 

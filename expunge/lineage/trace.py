@@ -24,9 +24,9 @@ from expunge.lineage.account import (
     ServedRequest,
 )
 from expunge.lineage.checks import digest_checks
-from expunge.lineage.digests import WEIGHTS
 from expunge.lineage.dvc.locks import relative
 from expunge.lineage.lineage import Project
+from expunge.models.files import WEIGHTS
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
 from expunge.releases.chain import served_method

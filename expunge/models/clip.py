@@ -2,40 +2,36 @@
 
 On disk a model is a folder with `model.safetensors` and `open_clip_config.json`, the layout that open_clip reads:
 `open_clip.create_model_and_transforms("local-dir:models/base")`. The digest of a model is the SHA-256 of
-`model.safetensors`, so `sha256sum` checks it; the digest of its preprocessing is that of the config file.
+`model.safetensors`, so `sha256sum` checks it; that of its preprocessing is in `expunge.models.files`.
 """
 
 from __future__ import annotations
 
 import copy
 import io
-import logging
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from expunge.models import _torchvision
 from expunge.models.cropping import encode_cropped, longest_first
+from expunge.models.description import describe
+from expunge.models.files import CONFIG, WEIGHTS
+from expunge.models.network import Network, build, open_clip, text_tower
 from expunge.models.settings import ComputeParams, ModelParams
-from expunge.project.errors import ExpungeError
-from expunge.project.files import atomic_path, read_json, sha256_file, write_json
+from expunge.models.tokenizers import Tokenizer, open_tokenizer, read_files
+from expunge.models.weights import fit, read_settings, read_weights
+from expunge.project.errors import ExpungeError, one_line
+from expunge.project.files import atomic_path, sha256_file, write_bytes, write_json
 
-_torchvision.ensure()
-
-import open_clip  # noqa: E402
-
-WEIGHTS = "model.safetensors"
-CONFIG = "open_clip_config.json"
 MAX_PIXELS = 64 * 2**20
 """An image that decodes to more pixels is refused: a few kilobytes can otherwise ask for gigabytes."""
 
@@ -44,21 +40,6 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
 SORTED = 16384
 """Texts that are tokenised, and sorted by length, at a time."""
-
-logging.getLogger("open_clip").setLevel(logging.ERROR)
-
-if TYPE_CHECKING:
-
-    class Network(nn.Module):
-        """What open_clip's networks have in common, beyond a module; the log of the temperature's inverse included."""
-
-        logit_scale: nn.Parameter
-
-        def encode_image(self, image: Tensor) -> Tensor: ...
-
-        def encode_text(self, text: Tensor) -> Tensor: ...
-else:
-    Network = nn.Module
 
 
 @dataclass(frozen=True)
@@ -70,12 +51,14 @@ class Clip:
         preprocess: PIL image → float tensor [3, H, W], resized and normalised.
         tokenizer: list of texts → int64 tensor [B, context_length].
         config: content of `open_clip_config.json`.
+        files: what else lies in the model's folder, by name: the files of a tokenizer of transformers.
     """
 
     model: Network
     preprocess: Callable[[Image.Image], Tensor]
-    tokenizer: Callable[[Sequence[str]], Tensor]
+    tokenizer: Tokenizer
     config: dict[str, Any]
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -90,7 +73,7 @@ class Clip:
     @property
     def image_size(self) -> int:
         """Height and width of the network's input, in pixels."""
-        size = self.config["model_cfg"]["vision_cfg"]["image_size"]
+        size = self.config["preprocess_cfg"]["size"]
         return size if isinstance(size, int) else size[0]
 
     def normalise(self, pixels: Tensor) -> Tensor:
@@ -109,7 +92,7 @@ class Clip:
     def encode_pixels(self, pixels: Tensor) -> Tensor:
         """Unit image embeddings [B, D] (float32) of uint8 pixels [B, 3, H, W]; gradients flow if enabled."""
         inputs = self.normalise(pixels).contiguous(memory_format=torch.channels_last)
-        return nn.functional.normalize(self.model.encode_image(inputs).float(), dim=-1)
+        return nn.functional.normalize(self.model.encode_image(inputs, normalize=False).float(), dim=-1)
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
         """Unit text embeddings [B, D] (float32) of token ids [B, L]; gradients flow if enabled.
@@ -118,7 +101,7 @@ class Clip:
         """
         moved = tokens.to(self.device)
         features = encode_cropped(self.model, moved)
-        features = self.model.encode_text(moved) if features is None else features
+        features = self.model.encode_text(moved, normalize=False) if features is None else features
         return nn.functional.normalize(features.float(), dim=-1)
 
     @torch.inference_mode()
@@ -141,7 +124,7 @@ class Clip:
 
     def clone(self) -> Clip:
         """An independent copy of the weights with the same preprocessing and tokenizer."""
-        return Clip(copy.deepcopy(self.model), self.preprocess, self.tokenizer, self.config)
+        return replace(self, model=copy.deepcopy(self.model))
 
 
 def configure(compute: ComputeParams) -> torch.device:
@@ -172,12 +155,6 @@ def autocast(device: torch.device, compute: ComputeParams) -> Iterator[None]:
         yield
 
 
-def text_tower(model: nn.Module) -> Any:
-    """The part of a model that has `token_embedding`, open_clip's own text tower; None where there is no such part."""
-    tower = model if hasattr(model, "token_embedding") else getattr(model, "text", None)
-    return tower if hasattr(tower, "token_embedding") else None
-
-
 @contextmanager
 def compact_vocabulary(clip: Clip, texts: Sequence[str]) -> Iterator[Callable[[Sequence[str]], Tensor]]:
     """Inside the block the model knows only the tokens of `texts`; yields the tokenizer that goes with it.
@@ -187,7 +164,7 @@ def compact_vocabulary(clip: Clip, texts: Sequence[str]) -> Iterator[Callable[[S
     values. Ids keep their order, since open_clip finds the end of a text by its highest id.
     """
     tower = text_tower(clip.model)
-    if tower is None:
+    if tower is None or not _told_by_highest_id(tower):
         yield clip.tokenizer
         return
     full = tower.token_embedding
@@ -201,33 +178,29 @@ def compact_vocabulary(clip: Clip, texts: Sequence[str]) -> Iterator[Callable[[S
         tower.token_embedding = full
 
 
+def _told_by_highest_id(tower: Any) -> bool:
+    """Whether a text tower looks at ids only for the highest one and for padding by zero, which keep their places."""
+    pooling = getattr(tower, "text_pool_type", getattr(tower, "pool_type", "argmax"))
+    return pooling != "eos" and getattr(tower, "pad_id", 0) == 0
+
+
 def create(params: ModelParams, seed: int) -> Clip:
     """A new model as `params` describes it: randomly initialised from `seed`, or with pretrained weights.
 
     Raises:
-        ExpungeError: open_clip does not know the architecture, or cannot load the pretrained weights.
+        ExpungeError: the model cannot be built, or what it starts from is missing, damaged or of another architecture.
     """
-    torch.manual_seed(seed)
     try:
-        if params.name is None:
-            model_cfg = {
-                "embed_dim": params.embed_dim,
-                "vision_cfg": dict(params.vision_cfg or {}),
-                "text_cfg": dict(params.text_cfg or {}),
-            }
-            model = open_clip.CLIP(**copy.deepcopy(model_cfg))
-            preprocess_cfg = asdict(open_clip.transform.PreprocessCfg()) | {
-                "size": model.visual.image_size,
-                "mean": list(params.mean),
-                "std": list(params.std),
-            }
-        else:
-            model = open_clip.create_model(params.name, pretrained=params.pretrained)
-            model_cfg = open_clip.get_model_config(params.name)
-            preprocess_cfg = open_clip.get_model_preprocess_cfg(model)
-    except (RuntimeError, TypeError, ValueError, KeyError, AssertionError) as error:
-        raise ExpungeError(f"params.yaml, block `model`: open_clip cannot build it ({_first_line(error)}).") from error
-    return _assemble(model, {"model_cfg": model_cfg, "preprocess_cfg": _plain(preprocess_cfg)})
+        found = describe(params)
+        model = found.network(seed)
+    except ExpungeError as error:
+        raise ExpungeError(f"params.yaml, block `model`: {error}") from None
+    return _assemble(model, found.config(model), found.files)
+
+
+def fresh(clip: Clip, seed: int) -> Clip:
+    """A model of the same architecture with random weights drawn from `seed`, on the CPU."""
+    return _assemble(build(clip.config["model_cfg"], clip.files, seed), clip.config, clip.files)
 
 
 def load(folder: Path, device: torch.device | str = "cpu") -> Clip:
@@ -240,13 +213,13 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Clip:
     for name in (WEIGHTS, CONFIG):
         if not (folder / name).is_file():
             raise ExpungeError(f"{folder / name} is missing; run `dvc repro` to build the model.")
+    config, files = read_settings(folder / CONFIG), read_files(folder)
     try:
-        model = open_clip.create_model(f"local-dir:{folder}", device=torch.device(device))
-    except SafetensorError as error:
-        raise ExpungeError(f"{folder / WEIGHTS} is truncated or damaged ({error}); rebuild it.") from error
-    except (RuntimeError, TypeError, ValueError, KeyError) as error:
-        raise ExpungeError(f"{folder / WEIGHTS} does not fit {folder / CONFIG}: {_first_line(error)}") from error
-    return _assemble(model, read_json(folder / CONFIG))
+        model = build(config["model_cfg"], files)
+        fit(model, read_weights(folder / WEIGHTS), folder / WEIGHTS)
+    except (ExpungeError, KeyError) as error:
+        raise ExpungeError(f"{folder / WEIGHTS} does not fit {folder / CONFIG}: {one_line(error)}") from None
+    return _assemble(model.to(torch.device(device)), config, files)
 
 
 def save(clip: Clip, folder: Path) -> str:
@@ -255,6 +228,8 @@ def save(clip: Clip, folder: Path) -> str:
     with atomic_path(Path(folder) / WEIGHTS) as partial:
         save_file(tensors, partial, metadata={"format": "pt"})
     write_json(Path(folder) / CONFIG, clip.config)
+    for name, content in clip.files.items():
+        write_bytes(Path(folder) / name, content)
     return model_digest(folder)
 
 
@@ -268,11 +243,6 @@ def model_digest(folder: Path) -> str:
         return sha256_file(Path(folder) / WEIGHTS)
     except FileNotFoundError:
         raise ExpungeError(f"{Path(folder) / WEIGHTS} is missing; run `dvc repro` to build the model.") from None
-
-
-def preprocess_digest(folder: Path) -> str:
-    """Hex SHA-256 of the config file, which holds architecture and preprocessing."""
-    return sha256_file(Path(folder) / CONFIG)
 
 
 def decode_image(data: bytes, sample_id: str) -> Image.Image:
@@ -303,22 +273,13 @@ def decode_image(data: bytes, sample_id: str) -> Image.Image:
         Image.DecompressionBombError,
         Image.DecompressionBombWarning,
     ) as error:
-        raise ExpungeError(f"The image of {sample_id} cannot be decoded ({_first_line(error)}).") from error
+        raise ExpungeError(f"The image of {sample_id} cannot be decoded ({one_line(error)}).") from error
 
 
-def _assemble(model: Network, config: dict[str, Any]) -> Clip:
+def _assemble(model: Network, config: dict[str, Any], files: Mapping[str, bytes]) -> Clip:
     preprocess_cfg = open_clip.transform.PreprocessCfg(**config["preprocess_cfg"])
     preprocess = open_clip.transform.image_transform_v2(preprocess_cfg, is_train=False)
-    text_cfg = config["model_cfg"]["text_cfg"]
-    tokenizer = open_clip.SimpleTokenizer(context_length=text_cfg.get("context_length", 77))
+    tokenizer = open_tokenizer(config["model_cfg"], files)
     model.eval()
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this overload
-    return Clip(model, preprocess, tokenizer, config)
-
-
-def _plain(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()}
-
-
-def _first_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
+    return Clip(model, preprocess, tokenizer, config, files)

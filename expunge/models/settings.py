@@ -18,15 +18,24 @@ class ComputeParams(Block):
 
 
 class ModelParams(Block):
-    """An open_clip model: an architecture trained from scratch, or a named one with pretrained weights."""
+    """An open_clip model: one that open_clip lists or that lies in a folder, or one described here from scratch.
+
+    `pretrained` is what training begins from: a tag of open_clip, a file or a folder. `tokenizer` is a folder, or a
+    repository of the hub, with the files of a tokenizer of transformers, where the architecture has one. Preprocessing
+    is the architecture's own unless it is given.
+    """
 
     name: str | None = None
     pretrained: str | None = None
+    tokenizer: str | None = None
     embed_dim: int | None = Field(None, ge=1)
     vision_cfg: dict[str, Any] | None = None
     text_cfg: dict[str, Any] | None = None
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    further_cfg: dict[str, Any] | None = Field(None, description="custom_text, init_logit_bias, quick_gelu …")
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    interpolation: Literal["bicubic", "bilinear"] | None = None
+    resize_mode: Literal["shortest", "longest", "squash"] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> ModelParams:

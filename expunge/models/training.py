@@ -1,6 +1,6 @@
 """Contrastive training: the base model and the gold standard come out of the same function.
 
-Symmetric InfoNCE (Radford et al. 2021, arXiv 2103.00020, figure 3) with AdamW, linear warm-up and cosine decay. A
+The model's own loss (`expunge.models.loss`) with AdamW, linear warm-up and cosine decay. A
 sample appears at most once an epoch, under one of its captions in one of the templates, slightly rotated, shifted and
 scaled. All randomness comes from a generator seeded by (seed, epoch), so a resumed run equals an uninterrupted one.
 
@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip, autocast, compact_vocabulary
+from expunge.models.loss import contrastive_loss
 from expunge.models.pairs import Pairs, Wording
 from expunge.models.settings import ComputeParams, TrainParams
 from expunge.project.errors import ExpungeError
@@ -106,7 +107,7 @@ def _step(
         group["lr"] = rate
     with autocast(clip.device, compute):
         image_features, text_features = clip.encode_pixels(images), clip.encode_tokens(tokens)
-    loss = contrastive_loss(image_features, text_features, clip.model.logit_scale)
+    loss = contrastive_loss(image_features, text_features, clip.model)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(clip.model.parameters(), params.clip_gradient)
@@ -125,15 +126,6 @@ def epoch_order(pairs: Wording, params: TrainParams, draw: np.random.Generator) 
     variants = np.flatnonzero(varied)
     drawn = draw.choice(variants, round(len(variants) * params.variant_share), replace=False)
     return draw.permutation(np.concatenate([np.flatnonzero(~varied), drawn]))
-
-
-def contrastive_loss(images: Tensor, texts: Tensor, logit_scale: Tensor) -> Tensor:
-    """Symmetric InfoNCE of unit embeddings [B, D] whose rows correspond; a scalar in nats."""
-    logits = logit_scale.exp() * images @ texts.T
-    targets = torch.arange(len(logits), device=logits.device)
-    by_image = F.cross_entropy(logits, targets)
-    by_text = F.cross_entropy(logits.T, targets)
-    return (by_image + by_text) / 2
 
 
 def schedule(step: int, total: int, warmup_fraction: float) -> float:

@@ -27,3 +27,8 @@ def suggest(word: str, known: Sequence[str]) -> str:
     """A clause with the names that look like `word`, empty where none does."""
     close = difflib.get_close_matches(word, known[:SUGGEST_AMONG], n=3, cutoff=0.7)
     return f"; the closest are {', '.join(map(repr, close))}" if close else ""
+
+
+def one_line(error: BaseException, limit: int = 200) -> str:
+    """What an error of another library says, on one line of at most `limit` characters."""
+    return " ".join(str(error).split())[:limit]

@@ -9,10 +9,10 @@ from urllib.parse import unquote, urlparse
 
 from expunge.lineage.account import Comparison
 from expunge.lineage.checks import ABSENT, compare, problem
-from expunge.lineage.digests import CONFIG, WEIGHTS
 from expunge.lineage.lineage import Project
 from expunge.lineage.mlflow.entry import is_recorded
 from expunge.lineage.mlflow.store import plain_errors, tracking_uri
+from expunge.models.files import CONFIG, WEIGHTS
 from expunge.project.errors import ExpungeError
 from expunge.project.files import digest_of
 from expunge.proof.coverage import record_digests
@@ -80,7 +80,8 @@ def _copy_checks(project: Project, name: str, run: Run, model: LoggedModel) -> l
     """
     paths = project.paths.release(name)
     folder, weights = _local(run.info.artifact_uri), _local(model.artifact_location)
-    copies = {weights / CONFIG: paths.model / CONFIG} if weights else {}
+    kept = (paths.model / CONFIG, *beside_weights(paths.model))
+    copies = {weights / path.name: path for path in kept} if weights else {}
     if folder:
         copies |= {folder / path.name: path for path in (paths.page, paths.metrics)}
         figures = folder / paths.figures.name

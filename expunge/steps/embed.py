@@ -5,6 +5,7 @@ from __future__ import annotations
 from expunge.corpus.catalog import Catalog
 from expunge.embeddings.store import embed_catalog, origin
 from expunge.models import clip
+from expunge.models.files import preprocess_digest
 from expunge.project.costs import measured
 from expunge.project.files import write_json
 from expunge.project.paths import BASE, Paths
@@ -21,7 +22,7 @@ def embed(paths: Paths, params: Params, release: str) -> None:
     rows = [] if release == BASE else read_forget(where.forget, {"catalog": catalog.digest})
     forgotten = {row.sample_id for row in rows}
     model = clip.load(where.model, clip.configure(params.compute))
-    made_from = origin(catalog, clip.model_digest(where.model), clip.preprocess_digest(where.model), forgotten)
+    made_from = origin(catalog, clip.model_digest(where.model), preprocess_digest(where.model), forgotten)
     with progress(f"embed {release}") as report, measured() as cost:
         encoded, kept = embed_catalog(
             where.embeddings, catalog, model, made_from, forgotten, params.embed.batch_size, report

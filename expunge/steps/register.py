@@ -15,11 +15,12 @@ from expunge.corpus.catalog import MANIFEST, listed_shards
 from expunge.evaluation.metrics import BaseMetrics, Metrics, ReleaseMetrics, read_metrics
 from expunge.intake.preview_page import discard_pages
 from expunge.lineage import digests
-from expunge.lineage.digests import CONFIG, WEIGHTS, sha256_if_there, weights
+from expunge.lineage.digests import sha256_if_there, weights
 from expunge.lineage.dvc.locks import data_version, read_locks, relative
 from expunge.lineage.git import git_commit
 from expunge.lineage.mlflow.entry import DataSet, RunRecord, flatten
 from expunge.lineage.mlflow.recorder import record
+from expunge.models.files import CONFIG, WEIGHTS, beside_weights
 from expunge.near_duplicates import suppression
 from expunge.project.documents import content_of, write_document
 from expunge.project.errors import ExpungeError
@@ -138,7 +139,7 @@ def _record(
         metrics=_figures(metrics),
         curves=curves if description else {"training": where.training_curve},
         artifacts=(where.page, where.metrics, where.figures),
-        model_files=(where.model / WEIGHTS, where.model / CONFIG),
+        model_files=(where.model / WEIGHTS, where.model / CONFIG, *beside_weights(where.model)),
         description=_description(facts, metrics, commit, limits(params)["looser"]),
         ledger=_ledger_head(paths, params) if description else "",
     )

@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 
 from expunge.corpus.catalog import MANIFEST
 from expunge.evaluation.metrics import Metrics, ReleaseMetrics, read_metrics
-from expunge.lineage.digests import CONFIG, WEIGHTS, catalog_digest, sha256_if_there, weights
+from expunge.lineage.digests import catalog_digest, sha256_if_there, weights
 from expunge.lineage.dvc.locks import read_locks, relative
 from expunge.lineage.git import git_commit
+from expunge.models.files import CONFIG, WEIGHTS
 from expunge.project.files import read_json, write_bytes
 from expunge.project.paths import BASE, Paths
 from expunge.releases.chain import chain, load_release, served_method

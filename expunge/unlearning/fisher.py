@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from expunge.models.loss import matching_loss
 from expunge.unlearning.method import Method, total
 from expunge.unlearning.weights import learns_images, learns_texts
 
@@ -23,7 +23,7 @@ def squared_gradients(
 ) -> tuple[list[Tensor], float]:
     """Mean squared gradient of each of `weights`, and mean loss, over the pairs `rows`.
 
-    Each pair is an example with a gradient of its own: the cross-entropy of its picture over all captions and of its
+    Each pair is an example with a gradient of its own: the model's own loss of its picture over all captions and of its
     caption over all pictures, whose embeddings are held at what the parent made of them. No batch size enters, and one
     pair is enough. A tower of which no weight is trained is not run.
 
@@ -45,12 +45,14 @@ def squared_gradients(
         losses = []
         if runs_images:
             image = clip.encode_pixels(pairs.images([position]))
-            losses.append(F.cross_entropy(method.matching(image, texts), own))
+            losses.append(matching_loss(method.matching(image, texts), own, clip.model))
         if runs_texts:
             text = clip.encode_tokens(tokenize(pairs.canonical([position])))
-            losses.append(F.cross_entropy(method.matching(text, images), own))
+            losses.append(matching_loss(method.matching(text, images), own, clip.model))
         loss = total(losses) / len(losses)
-        for square, gradient in zip(squares, torch.autograd.grad(loss, weights), strict=True):
+        for square, gradient in zip(
+            squares, torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True), strict=True
+        ):
             square.addcmul_(gradient, gradient, value=1 / len(rows))
         mean += loss.item() / len(rows)
     return squares, mean

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip, autocast, compact_vocabulary
+from expunge.models.loss import contrastive_loss
 from expunge.models.pairs import Pairs, Wording
 from expunge.models.settings import ComputeParams, TrainParams
 from expunge.models.training import (
     MAX_LOGIT_SCALE,
     augment,
-    contrastive_loss,
     draw_caption,
     epoch_order,
     parameter_groups,
@@ -147,7 +147,7 @@ def train_on(
             with autocast(new.device, lesson.compute):
                 images = lesson.images(new, rows, step)
                 texts = lesson.texts(captions) if lesson.texts else new.encode_tokens(tokenize(captions))
-            loss = contrastive_loss(images, texts.to(new.device), new.model.logit_scale)
+            loss = contrastive_loss(images, texts.to(new.device), new.model)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(trained, recipe.clip_gradient)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
-from expunge.models.training import contrastive_loss
+from expunge.models.loss import contrastive_loss
 from expunge.project.progress import ProgressReport
 from expunge.project.schema import Block
 from expunge.unlearning.problem import Problem, Teacher
@@ -130,8 +130,8 @@ class Descent(Method):
         """Called once after the last step, with the final weights in `self.problem.clip`."""
 
     def retention(self, side: Side) -> Tensor:
-        """InfoNCE on retained pairs."""
-        return contrastive_loss(side.images, side.texts, self.problem.clip.model.logit_scale)
+        """The model's own contrastive loss on retained pairs."""
+        return contrastive_loss(side.images, side.texts, self.problem.clip.model)
 
     def distillation(self, side: Side, temperature: float = 1.0) -> Tensor:
         """KL from the parent's in-batch matching distributions to the new ones, both softened by `temperature`."""

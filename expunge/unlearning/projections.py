@@ -15,10 +15,10 @@ from expunge.project.errors import ExpungeError
 Tower = Literal["image", "text"]
 
 _PLACES: dict[Tower, tuple[str, ...]] = {
-    # ViT; open_clip's ResNets; timm.
-    "image": ("visual.proj", "visual.attnpool.c_proj", "visual.head.proj"),
-    # OpenAI's layout; towers of their own; Hugging Face.
-    "text": ("text_projection", "text.text_projection", "text.proj"),
+    # ViT; open_clip's ResNets; timm with a projection of open_clip's; timm with its own head (MobileCLIP, EVA).
+    "image": ("visual.proj", "visual.attnpool.c_proj", "visual.head.proj", "visual.trunk.head.fc", "visual.trunk.head"),
+    # OpenAI's layout; towers of their own; transformers with a linear map, and with two.
+    "text": ("text_projection", "text.text_projection", "text.proj", "text.proj.2"),
 }
 
 

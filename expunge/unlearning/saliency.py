@@ -13,9 +13,9 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from expunge.models.clip import autocast
+from expunge.models.loss import matching_loss
 from expunge.models.training import draw_caption
 from expunge.unlearning.method import Descent
 
@@ -62,8 +62,9 @@ def _forget_gradients(
             images = problem.clip.encode_pixels(problem.forget.images(positions))
             texts = problem.clip.encode_tokens(tokenize(captions))
         right = torch.arange(len(positions), device=device)
-        loss = F.cross_entropy(scale * images @ torch.cat([texts, other_texts]).T, right, reduction="sum")
-        loss = loss + F.cross_entropy(scale * texts @ torch.cat([images, other_images]).T, right, reduction="sum")
+        model = problem.clip.model
+        loss = matching_loss(scale * images @ torch.cat([texts, other_texts]).T, right, model, "sum")
+        loss = loss + matching_loss(scale * texts @ torch.cat([images, other_images]).T, right, model, "sum")
         found = torch.autograd.grad(loss, trained, allow_unused=True, materialize_grads=True)
         gradients = [total + gradient for total, gradient in zip(gradients, found, strict=True)]
     return gradients

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from expunge.models import clip
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
+from expunge.models.loss import TEMPERATURE
 from expunge.models.pairs import Pairs, unlinked_memmap
 from expunge.project.errors import ExpungeError
 from expunge.project.progress import ProgressReport
 from expunge.project.schema import Block
 from expunge.unlearning.lesson import Lesson, LessonParams, train_on, with_weights
 from expunge.unlearning.problem import Problem
-from expunge.unlearning.weights import TEMPERATURE, is_image
+from expunge.unlearning.weights import is_image
 
 RECIPE = "recipe"
 LAST_STAGE = ("visual.layer4.", "visual.attnpool.")

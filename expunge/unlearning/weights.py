@@ -11,14 +11,13 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
+from expunge.models.loss import TEMPERATURE
 from expunge.project.errors import ExpungeError
 from expunge.unlearning.low_rank import low_rank_updates
 from expunge.unlearning.method import Descent
 from expunge.unlearning.projections import projection_weights
 from expunge.unlearning.saliency import only_salient
 from expunge.unlearning.settings import WeightsParams
-
-TEMPERATURE = ("logit_scale", "logit_bias")
 
 BLOCK = re.compile(r"(?:.*\.)?(?:resblocks|blocks|layers|layer\d?)\.\d+(?=\.)")
 """The path of the residual block that a weight belongs to, at the start of the weight's name."""

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from expunge.embeddings.gallery import view
 from expunge.models import clip
-from expunge.models.settings import ModelParams
 from expunge.unlearning.method import Batch, Descent, symmetric_kl_to_teacher
 from expunge.unlearning.problem import Problem, Teacher
 from expunge.unlearning.settings import LoopParams, Weight
@@ -34,9 +33,7 @@ class BadTeacher(Descent):
 
     def __init__(self, params: BadTeacherParams, problem: Problem, teacher: Teacher) -> None:
         super().__init__(params, problem, teacher)
-        config = problem.clip.config["model_cfg"]
-        architecture = {key: config[key] for key in ("embed_dim", "vision_cfg", "text_cfg")}
-        clueless = view(clip.create(ModelParams(**architecture), problem.seed), problem.forget, batch_size=256)
+        clueless = view(clip.fresh(problem.clip, problem.seed), problem.forget, batch_size=256)
         # `clone` takes the tensors out of inference mode, so that they can stand in a loss.
         self.images, self.texts = clueless.images.clone(), clueless.texts.clone()
         self.scale = clueless.scale

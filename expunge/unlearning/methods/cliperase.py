@@ -15,8 +15,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from expunge.models.loss import matching_loss
 from expunge.unlearning.method import Batch, Descent, Side
 from expunge.unlearning.settings import LoopParams, Weight
 
@@ -54,6 +54,7 @@ class ClipErase(Descent):
     def _negative_ce(self, batch: Batch) -> Tensor:
         images = torch.cat([batch.forget.images, batch.retain.images])
         texts = torch.cat([batch.forget.texts, batch.retain.texts])
-        logits = self.problem.clip.model.logit_scale.exp() * images @ texts.T
+        model = self.problem.clip.model
+        logits = model.logit_scale.exp() * images @ texts.T
         rows = torch.arange(len(batch.forget.images), device=logits.device)
-        return -(F.cross_entropy(logits[rows], rows) + F.cross_entropy(logits.T[rows], rows))
+        return -(matching_loss(logits[rows], rows, model) + matching_loss(logits.T[rows], rows, model))

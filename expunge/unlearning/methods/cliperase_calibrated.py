@@ -25,7 +25,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from expunge.models.clip import text_tower
+from expunge.models.network import text_tower
 from expunge.models.training import possible_captions
 from expunge.project.schema import Block
 from expunge.unlearning.calibration import never_seen_level

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip, autocast
+from expunge.models.loss import contrastive_loss
 from expunge.models.pairs import Pairs
-from expunge.models.training import contrastive_loss
 from expunge.project.progress import ProgressReport
 from expunge.project.schema import Positive
 from expunge.unlearning.lesson import Lesson, LessonParams, run, train_on
@@ -87,8 +87,8 @@ class MaskedSmallGradients(Rebuild):
         with autocast(clip.device, self.problem.compute):
             images = clip.encode_pixels(pairs.images(rows))
             texts = clip.encode_tokens(clip.tokenizer(pairs.canonical(rows)))
-        loss = contrastive_loss(images, texts, clip.model.logit_scale)
-        return torch.autograd.grad(loss, list(weights.values()))
+        loss = contrastive_loss(images, texts, clip.model)
+        return torch.autograd.grad(loss, list(weights.values()), allow_unused=True, materialize_grads=True)
 
 
 def smallest(gradient: Tensor, share: float) -> Tensor:

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from expunge.models.loss import matching_loss
 from expunge.unlearning.method import Batch, Descent, total
 from expunge.unlearning.settings import LoopParams
 
@@ -42,8 +42,9 @@ class Munba(Descent):
         scale = self.problem.clip.model.logit_scale.exp().detach()
         shift = np.random.default_rng((self.problem.seed, batch.step)).integers(1, len(images), len(forget.images))
         wrong = (torch.arange(len(forget.images)) + torch.from_numpy(shift)).remainder(len(images)).to(images.device)
-        return F.cross_entropy(scale * forget.images @ texts.T, wrong) + F.cross_entropy(
-            scale * forget.texts @ images.T, wrong
+        model = self.problem.clip.model
+        return matching_loss(scale * forget.images @ texts.T, wrong, model) + matching_loss(
+            scale * forget.texts @ images.T, wrong, model
         )
 
 

@@ -20,8 +20,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from expunge.models.loss import contrastive_loss
 from expunge.models.pairs import Pairs
-from expunge.models.training import contrastive_loss
 from expunge.project.schema import Block
 from expunge.unlearning.method import Edit
 from expunge.unlearning.weights import is_image
@@ -68,9 +68,9 @@ class Slug(Edit):
             if weight.requires_grad and weight.ndim >= 2 and "embedding" not in name
         }
         forget = self._gradient(self.problem.forget, named, lambda images, texts: (images * texts).sum(dim=1).mean())
-        scale = self.problem.clip.model.logit_scale.detach()
+        model = self.problem.clip.model
         retain = self._gradient(
-            self.problem.retain, named, lambda images, texts: contrastive_loss(images, texts, scale)
+            self.problem.retain, named, lambda images, texts: contrastive_loss(images, texts, model)
         )
         layers = [
             Layer(
@@ -91,7 +91,9 @@ class Slug(Edit):
         """The gradient of `loss` of images and texts, mean over all pairs."""
         total = {name: torch.zeros_like(weight) for name, weight in named.items()}
         for images, texts, share in self._batches(pairs):
-            parts = torch.autograd.grad(share * loss(images, texts), list(named.values()))
+            parts = torch.autograd.grad(
+                share * loss(images, texts), list(named.values()), allow_unused=True, materialize_grads=True
+            )
             total = {name: total[name] + part for name, part in zip(named, parts, strict=True)}
         return total
 

@@ -79,7 +79,7 @@ class TextProjection(Edit):
         clip = self.problem.clip
         with without_projection(clip.model, "text"):
             tokens = clip.tokenizer(list(texts)).to(clip.device)
-            return torch.cat([clip.model.encode_text(batch).float() for batch in tokens.split(256)])
+            return torch.cat([clip.model.encode_text(batch, normalize=False).float() for batch in tokens.split(256)])
 
 
 def _mean_length(rows: Tensor) -> Tensor:
