@@ -96,6 +96,7 @@ def problem_of(params: ModelParams, corpus: Catalog, recipe: TrainParams) -> Pro
         held_out=load_pairs(corpus, model, corpus.split_ids("calibration")),
         remaining=see(model, kept),
         wording=kept,
+        pictures=lambda: kept,
         training=recipe,
         clean_start=lambda seed: clip.create(params, seed),
         from_scratch=lambda: (clip.create(params, 1), []),
