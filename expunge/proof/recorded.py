@@ -12,7 +12,7 @@ from expunge.lineage.checks import ABSENT, compare, problem
 from expunge.lineage.lineage import Project
 from expunge.lineage.mlflow.entry import is_recorded
 from expunge.lineage.mlflow.store import plain_errors, tracking_uri
-from expunge.models.files import CONFIG, WEIGHTS
+from expunge.models.files import CONFIG, WEIGHTS, beside_weights
 from expunge.project.errors import ExpungeError
 from expunge.project.files import digest_of
 from expunge.proof.coverage import record_digests
