@@ -61,6 +61,12 @@ class Params(Block):
         for name in self.release.methods:
             if name not in self.unlearn.methods:
                 raise ValueError(f"release.methods: {name!r} has no block in unlearn.methods")
+        elsewhere = self.train.external is not None and self.train.external.retrain is None
+        if elsewhere and (self.release.gold or "retrain" in self.release.methods):
+            raise ValueError(
+                "train.external names no command `retrain`, so there is no gold standard: set release.gold to false "
+                "and leave `retrain` out of release.methods"
+            )
         if len(set(self.release.methods)) < len(self.release.methods):
             raise ValueError("release.methods: a method stands twice; name each once")
         return self

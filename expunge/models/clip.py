@@ -184,14 +184,17 @@ def _told_by_highest_id(tower: Any) -> bool:
     return pooling != "eos" and getattr(tower, "pad_id", 0) == 0
 
 
-def create(params: ModelParams, seed: int) -> Clip:
+def create(params: ModelParams, seed: int, weights: Path | None = None) -> Clip:
     """A new model as `params` describes it: randomly initialised from `seed`, or with pretrained weights.
+
+    Args:
+        weights: file or folder to take the weights from instead.
 
     Raises:
         ExpungeError: the model cannot be built, or what it starts from is missing, damaged or of another architecture.
     """
     try:
-        found = describe(params)
+        found = describe(params if weights is None else params.model_copy(update={"pretrained": str(weights)}))
         model = found.network(seed)
     except ExpungeError as error:
         raise ExpungeError(f"params.yaml, block `model`: {error}") from None

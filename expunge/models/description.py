@@ -19,11 +19,12 @@ from expunge.models.hub import published_weights, repository_model
 from expunge.models.hugging_face import converted_config, converted_weights, is_hugging_face
 from expunge.models.network import Network, build, open_clip
 from expunge.models.settings import ModelParams
+from expunge.models.sources import LOCAL
 from expunge.models.tokenizers import find_files
 from expunge.models.weights import fit, read_settings, read_weights
 from expunge.project.errors import ExpungeError, suggest
 
-LOCAL, HUB = "local-dir:", "hf-hub:"
+HUB = "hf-hub:"
 PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
 

@@ -8,7 +8,9 @@ from expunge.corpus.catalog import Catalog
 from expunge.models import clip
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
+from expunge.models.external import finished, retrained_elsewhere
 from expunge.models.pairs import load_pairs
+from expunge.models.settings import ExternalParams
 from expunge.models.training import TrainingRow, train
 from expunge.project.files import digest_of
 from expunge.project.progress import ProgressReport
@@ -20,18 +22,31 @@ def train_from_scratch(
 ) -> tuple[Clip, list[TrainingRow], int]:
     """Train a new model by `params.model` and `params.train` on the `train` split without the samples `without`.
 
-    A run that was killed resumes from its last checkpoint under `checkpoints`.
+    A run that was killed resumes from its last checkpoint under `checkpoints`. A model that was trained elsewhere is
+    taken as it is, and retrained by its owner's command.
 
     Returns:
         The model, its curve, and the number of pairs that it was trained on.
     """
     device = clip.configure(params.compute)
+    ids = catalog.split_ids("train") - without
+    if params.train.external is not None:
+        return _elsewhere(params, params.train.external, ids, checkpoints if without else None), [], len(ids)
     model = clip.create(params.model, params.seed)
     model.model.to(device)
-    ids = catalog.split_ids("train") - without
     settings = params.model_dump(mode="json", include={"seed", "compute", "model", "train"})
     checkpoint = Checkpoint(checkpoints, {"catalog": catalog.digest, "ids": digest_of(sorted(ids)), **settings})
     pairs = load_pairs(catalog, model, ids)
     curve = train(model, pairs, params.train, params.compute, params.seed, checkpoint, progress)
     checkpoint.clear()
     return model, curve, len(pairs)
+
+
+def _elsewhere(params: Params, external: ExternalParams, ids: set[str], checkpoints: Path | None) -> Clip:
+    """The finished model; where there are `checkpoints`, one that the owner's command trains on `ids`."""
+    if checkpoints is None:
+        return clip.create(params.model, params.seed, Path(external.checkpoint))
+    left = retrained_elsewhere(external, ids, params.seed, checkpoints)
+    model = clip.create(params.model, params.seed, left)
+    finished(left)
+    return model

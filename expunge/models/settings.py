@@ -45,8 +45,35 @@ class ModelParams(Block):
         return self
 
 
+class ExternalParams(Block):
+    """A model that was trained elsewhere, on the samples of the catalog's split `train`.
+
+    Attributes:
+        checkpoint: file or folder with the finished model; its architecture is that of the block `model`.
+        trained_on: what it was trained on, to be compared with the catalog: a file of sample ids, one a line, or a SQL
+            predicate over the catalog. None takes the catalog's split at its word.
+        retrain: command that trains a gold standard and leaves a checkpoint in a folder. In its words {ids} stands for
+            a file with the ids to train on, one a line, {out} for the folder, {seed} for the seed. None: there is none.
+    """
+
+    checkpoint: str
+    trained_on: str | None = None
+    retrain: str | None = None
+
+    @field_validator("retrain")
+    @classmethod
+    def _a_command_has_its_slots(cls, command: str | None) -> str | None:
+        if command is not None and not ("{ids}" in command and "{out}" in command):
+            raise ValueError("the command must name {ids}, the file of ids, and {out}, the folder for the checkpoint")
+        return command
+
+
 class TrainParams(Block):
-    """Contrastive training; the gold standard is trained with the same block."""
+    """Contrastive training; the gold standard is trained with the same block.
+
+    With `external` no base model is trained here. The recipe then serves the methods that retrain a part of the model,
+    and says in which templates captions were seen.
+    """
 
     epochs: Annotated[int, Field(ge=0)]
     batch_size: Annotated[int, Field(ge=2)]
@@ -63,6 +90,7 @@ class TrainParams(Block):
     translate: Fraction
     scale: Fraction
     checkpoint_epochs: Count
+    external: ExternalParams | None = None
 
     @field_validator("templates")
     @classmethod

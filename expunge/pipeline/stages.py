@@ -8,6 +8,7 @@ reaches beyond it is written here.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import partial
 from importlib.resources import files
@@ -15,9 +16,11 @@ from typing import Any
 
 import jinja2
 
+from expunge.models.sources import model_files
 from expunge.pipeline.sources import Sources
 from expunge.project.library import has_sources
 from expunge.project.paths import BASE, Paths
+from expunge.settings import load_params
 
 ROOM = "expunge.pipeline"
 SOURCES = "expunge.corpus.sources"
@@ -36,7 +39,15 @@ def root_stages(paths: Paths, source: str, purged: bool = False) -> str:
     """
     own = (paths.root.joinpath(*SOURCES.split(".")) / f"{source}.py").is_file()
     chosen = (f"{SOURCES}.{source}", f"{SOURCES.replace('.', '/')}/${{catalog.source}}.py") if own else None
-    return _rendered("project.dvc.yaml.j2", paths, chosen, purged=purged)
+    return _rendered("project.dvc.yaml.j2", paths, chosen, purged=purged, own_model=_own_model(paths))
+
+
+def _own_model(paths: Paths) -> list[str]:
+    """Files of a model of one's own, as YAML: the base model is stale when one of them changes."""
+    if not paths.params.is_file():
+        return []
+    params = load_params(paths.params)
+    return [json.dumps(name, ensure_ascii=False) for name in model_files(paths.root, params.model, params.train)]
 
 
 def release_stages(

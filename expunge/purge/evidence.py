@@ -15,6 +15,7 @@ from expunge.corpus.catalog import Catalog
 from expunge.lineage.dvc import objects, rebase
 from expunge.lineage.dvc.objects import ObjectStore
 from expunge.lineage.mlflow import retire
+from expunge.models.sources import model_files
 from expunge.project.clock import iso_seconds, utc_now
 from expunge.project.errors import ExpungeError
 from expunge.project.files import digest_of, read_json, write_json
@@ -80,7 +81,9 @@ def prove(paths: Paths, params: Params, journal: Journal, forgotten: Collection[
             "findings": [asdict(finding) for finding in findings],
             "unread": result.unread,
         },
-        "out_of_reach": places.out_of_reach(paths, catalog, stores, elsewhere, skipped),
+        "out_of_reach": places.out_of_reach(
+            paths, catalog, stores, elsewhere, skipped, model_files(paths.root, params.model, params.train)
+        ),
         "pseudonyms": PSEUDONYMS,
         "limits": LIMITS,
     }

@@ -62,15 +62,25 @@ def _source(path: Path) -> Path:
 
 
 def out_of_reach(
-    paths: Paths, catalog: Catalog, stores: Sequence[ObjectStore], remotes: Sequence[str], skipped: Sequence[Path]
+    paths: Paths,
+    catalog: Catalog,
+    stores: Sequence[ObjectStore],
+    remotes: Sequence[str],
+    skipped: Sequence[Path],
+    sources: Sequence[str],
 ) -> list[str]:
-    """What may still hold forgotten content or its pseudonyms, by name."""
+    """What may still hold forgotten content or its pseudonyms, by name.
+
+    Args:
+        sources: files and folders that the project's first model was made from.
+    """
     source = f"{catalog.manifest['source']} {catalog.manifest['source_version']}"
     listed = [
         f"the source of the data, {source}: what it publishes, packages installed from it, and their download caches",
         "backups, snapshots and clones of this project, and what others have downloaded from it",
         "free blocks of the disk, from which a deleted file can be recovered until they are used again",
     ]
+    listed += [f"{place}, which the model was made from and which is its owner's to delete" for place in sources]
     listed += [
         f"models and vectors in DVC store {store.name} that no lock, run or commit of this project names"
         for store in stores
