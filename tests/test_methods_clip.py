@@ -27,7 +27,7 @@ from expunge.unlearning.methods.slug import Layer, pareto
 from expunge.unlearning.problem import Problem, see
 from expunge.unlearning.projections import final_projection, transform_output, without_projection
 from expunge.unlearning.settings import WeightsParams
-from expunge.unlearning.weights import _names
+from expunge.unlearning.weights import weight_names
 from expunge.unlearning.wording import split_captions
 from models import TINY, tiny_clip
 from samples import make_catalog
@@ -168,7 +168,7 @@ def test_last_blocks_of_a_transformer_are_its_last_blocks_and_what_follows() -> 
             "text_cfg": TINY.text_cfg | {"layers": 3},
         }
     )
-    names = set(_names(clip.create(params, 0).model, WeightsParams(choice="last_blocks", blocks=2)))
+    names = set(weight_names(clip.create(params, 0).model, WeightsParams(choice="last_blocks", blocks=2)))
     for name in ("visual.transformer.resblocks.1.ln_1.weight", "visual.ln_post.weight", "visual.proj"):
         assert name in names
     for name in ("transformer.resblocks.1.ln_1.weight", "ln_final.weight", "text_projection"):
