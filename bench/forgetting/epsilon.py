@@ -1,10 +1,11 @@
 """Forgetting quality as an ε: can an attacker tell the outputs of many unlearned models from those of many retrainings?
 
-The question of the NeurIPS unlearning competition (Triantafillou et al. 2024, arXiv 2406.09073, section 4 and appendix
-A.2), on the small corpus of `bench.forgetting.small`. For every forgotten pair there are N numbers from N retrainings
-and N from N unlearned models, each of which began from an original of its own (the paper's costliest setup). A number
-is the logit of the probability with which a picture finds its caption among all captions. An attack is a threshold, or
-an interval, on that number; of its false-positive and false-negative rates follows, for δ = 1e-5,
+The question of the NeurIPS unlearning competition (Triantafillou et al. 2024, arXiv 2406.09073, its scoring appendix
+and published metric), on the small corpus of `bench.forgetting.small`. For every forgotten pair there are N numbers
+from N retrainings and N from N unlearned models, each of which began from an original of its own (the costliest of the
+paper's setups). A number is the logit of the probability with which a picture finds its caption among all captions. An
+attack is a threshold, or an interval, on that number; of its false-positive and false-negative rates follows, for
+δ = 1e-5,
 
     ε ≥ max( log((1 − δ − FPR) / FNR), log((1 − δ − FNR) / FPR) )
 

@@ -1,4 +1,4 @@
-"""CF-k (Goel et al. 2022, arXiv 2201.06640, section 4): let the last k layers forget by training on.
+"""CF-k (Goel et al. 2022, arXiv 2201.06640): let the last k layers forget by training on.
 
 As EU-k, but the last k layers go on from the parent's weights instead of a clean start, so all there is to forgetting
 is that what stays crowds it out.

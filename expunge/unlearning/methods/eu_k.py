@@ -1,4 +1,4 @@
-"""EU-k (Goel et al. 2022, arXiv 2201.06640, section 4): exact unlearning of the last k layers.
+"""EU-k (Goel et al. 2022, arXiv 2201.06640): exact unlearning of the last k layers.
 
 The last k layers go back to where training began and are trained again on what stays, while the others are frozen: what
 these layers know of the forgotten pairs is nothing, exactly, and what lies below stays as it was. A layer of CLIP is a
