@@ -22,7 +22,8 @@ from bench.forgetting.scenarios import SCENARIOS
 from expunge.evaluation.sets import rows_of
 from expunge.exact import sharded
 from expunge.exact.probe import Probe
-from expunge.exact.sharded import ShardedParams, public_share
+from expunge.models.settings import ShardedParams
+from expunge.models.slices import public_share
 
 PUBLIC = 0.5
 RIDGE = 1.0

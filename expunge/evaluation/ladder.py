@@ -13,7 +13,7 @@ from typing import Any
 from expunge.evaluation.inputs import read_inputs
 from expunge.evaluation.release import judge_release
 from expunge.models import clip
-from expunge.models.files import CONFIG, WEIGHTS, beside_weights
+from expunge.models.files import CONFIG, PARTS, WEIGHTS, beside_weights
 from expunge.project.files import atomic_path, read_json, rounded, write_json
 from expunge.project.paths import Paths
 from expunge.releases.chain import load_release
@@ -50,7 +50,9 @@ def _make(paths: Paths, params: Params, description: Release, rung: MethodChoice
     if rung.name != GOLD or not description.gold:
         unlearn_release(paths, params, description.release, rung)
         return
-    for path in (where.gold / WEIGHTS, where.gold / CONFIG, *beside_weights(where.gold)):
+    parts = where.gold / PARTS
+    beside = [*beside_weights(where.gold), *([parts] if parts.is_file() else [])]
+    for path in (where.gold / WEIGHTS, where.gold / CONFIG, *beside):
         with atomic_path(where.model / path.name) as partial:
             shutil.copyfile(path, partial)
     with atomic_path(where.unlearning_curve) as partial:

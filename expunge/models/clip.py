@@ -24,7 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from expunge.models.cropping import encode_cropped, longest_first
 from expunge.models.description import describe
-from expunge.models.files import CONFIG, WEIGHTS
+from expunge.models.files import CONFIG, PARTS, WEIGHTS
 from expunge.models.network import Network, build, open_clip, text_tower
 from expunge.models.settings import ComputeParams, ModelParams
 from expunge.models.tokenizers import Tokenizer, open_tokenizer, read_files
@@ -52,6 +52,7 @@ class Clip:
         tokenizer: list of texts → int64 tensor [B, context_length].
         config: content of `open_clip_config.json`.
         files: what else lies in the model's folder, by name: the files of a tokenizer of transformers.
+        parts: of a model that was trained in slices, what it was put together from; no copy of the model keeps them.
     """
 
     model: Network
@@ -59,6 +60,7 @@ class Clip:
     tokenizer: Tokenizer
     config: dict[str, Any]
     files: Mapping[str, bytes] = field(default_factory=dict)
+    parts: Mapping[str, Tensor] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -124,7 +126,7 @@ class Clip:
 
     def clone(self) -> Clip:
         """An independent copy of the weights with the same preprocessing and tokenizer."""
-        return replace(self, model=copy.deepcopy(self.model))
+        return replace(self, model=copy.deepcopy(self.model), parts=None)
 
 
 def configure(compute: ComputeParams) -> torch.device:
@@ -233,6 +235,10 @@ def save(clip: Clip, folder: Path) -> str:
     write_json(Path(folder) / CONFIG, clip.config)
     for name, content in clip.files.items():
         write_bytes(Path(folder) / name, content)
+    if clip.parts is not None:
+        parts = {name: tensor.detach().cpu().contiguous() for name, tensor in clip.parts.items()}
+        with atomic_path(Path(folder) / PARTS) as partial:
+            save_file(parts, partial, metadata={"format": "pt"})
     return model_digest(folder)
 
 

@@ -12,6 +12,8 @@ Digest = TypeVar("Digest", str, str | None)
 
 WEIGHTS = "model.safetensors"
 CONFIG = "open_clip_config.json"
+PARTS = "parts.safetensors"
+"""What a model that was trained in slices was put together from; it can be loaded without."""
 TEXT_CONFIG = "config.json"
 """The configuration of a text tower of transformers."""
 TOKENIZER = (

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+
+from torch import Tensor
 
 from expunge.corpus.catalog import Catalog
 from expunge.models import clip
@@ -11,6 +14,7 @@ from expunge.models.clip import Clip
 from expunge.models.external import finished, retrained_elsewhere
 from expunge.models.pairs import load_pairs
 from expunge.models.settings import ExternalParams
+from expunge.models.slices import train_slices
 from expunge.models.training import TrainingRow, train
 from expunge.project.files import digest_of
 from expunge.project.progress import ProgressReport
@@ -18,20 +22,45 @@ from expunge.settings import Params
 
 
 def train_from_scratch(
-    catalog: Catalog, params: Params, without: set[str], checkpoints: Path, progress: ProgressReport | None = None
+    catalog: Catalog,
+    params: Params,
+    without: set[str],
+    checkpoints: Path,
+    progress: ProgressReport | None = None,
+    known: Mapping[str, Tensor] | None = None,
 ) -> tuple[Clip, list[TrainingRow], int]:
     """Train a new model by `params.model` and `params.train` on the `train` split without the samples `without`.
 
     A run that was killed resumes from its last checkpoint under `checkpoints`. A model that was trained elsewhere is
     taken as it is, and retrained by its owner's command.
 
+    Args:
+        known: parts of an earlier model that was trained in slices (`train.sharded`); what does not depend on
+            `without` is taken from them, which changes no bit of the result.
+
     Returns:
         The model, its curve, and the number of pairs that it was trained on.
     """
-    device = clip.configure(params.compute)
     ids = catalog.split_ids("train") - without
     if params.train.external is not None:
+        clip.configure(params.compute)
         return _elsewhere(params, params.train.external, ids, checkpoints if without else None), [], len(ids)
+    if params.train.sharded is None:
+        model, curve = _train(catalog, params, ids, checkpoints, progress)
+        return model, curve, len(ids)
+    plain = params.model_copy(update={"train": params.train.model_copy(update={"sharded": None})})
+
+    def backbone(public: set[str]) -> tuple[Clip, list[TrainingRow]]:
+        return _train(catalog, plain, public, checkpoints, progress)
+
+    model, curve = train_slices(catalog, params, ids, backbone, known or {}, progress)
+    return model, curve, len(ids)
+
+
+def _train(
+    catalog: Catalog, params: Params, ids: set[str], checkpoints: Path, progress: ProgressReport | None
+) -> tuple[Clip, list[TrainingRow]]:
+    device = clip.configure(params.compute)
     model = clip.create(params.model, params.seed)
     model.model.to(device)
     settings = params.model_dump(mode="json", include={"seed", "compute", "model", "train"})
@@ -39,7 +68,7 @@ def train_from_scratch(
     pairs = load_pairs(catalog, model, ids)
     curve = train(model, pairs, params.train, params.compute, params.seed, checkpoint, progress)
     checkpoint.clear()
-    return model, curve, len(pairs)
+    return model, curve
 
 
 def _elsewhere(params: Params, external: ExternalParams, ids: set[str], checkpoints: Path | None) -> Clip:

@@ -68,6 +68,17 @@ class ExternalParams(Block):
         return command
 
 
+class ShardedParams(Block):
+    """Training in slices: how many there are, and how each is trained; batches and captions are the recipe's."""
+
+    shards: Count = 2
+    slices: Count = 3
+    rank: Count = 8
+    epochs: Count = 20
+    learning_rate: Positive = 0.003
+    public_share: Fraction = Field(0.5, description="of the samples in the backbone; deleting one retrains everything")
+
+
 class TrainParams(Block):
     """Contrastive training; the gold standard is trained with the same block.
 
@@ -91,6 +102,7 @@ class TrainParams(Block):
     scale: Fraction
     checkpoint_epochs: Count
     external: ExternalParams | None = None
+    sharded: ShardedParams | None = Field(None, description="train in slices, for the method `exact`")
 
     @field_validator("templates")
     @classmethod

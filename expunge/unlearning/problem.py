@@ -51,7 +51,8 @@ class Problem:
         pictures: decodes the same pairs, in the catalog's order, for methods that train on all that stays.
         training: the recipe that the model was trained with; its caption and template draws are reused.
         clean_start: seed → the model that training begins from by the recipe: fresh weights, or public ones.
-        from_scratch: trains a new model without the forget set (and without what earlier releases forgot).
+        from_scratch: trains a new model without the forget set (and without what earlier releases forgot); of one that
+            is trained in slices, what the parent's parts do not hold already.
         compute: device and precision.
         seed: all draws of a method come from generators seeded by it.
     """

@@ -13,6 +13,7 @@ from expunge.models.clip import Clip
 from expunge.models.curves import write_curve
 from expunge.models.pairs import load_pairs, read_wording
 from expunge.models.retrain import train_from_scratch
+from expunge.models.slices import load_parts
 from expunge.models.training import TrainingRow
 from expunge.project.costs import measured
 from expunge.project.errors import ExpungeError
@@ -105,7 +106,8 @@ def build_problem(paths: Paths, params: Params, release: Release, report: Progre
     neighbours = {row.sample_id for row in retained if row.role == "neighbours"}
 
     def from_scratch() -> tuple[Clip, list[TrainingRow]]:
-        return train_from_scratch(catalog, params, forgotten, paths.checkpoints, report)[:2]
+        known = load_parts(paths.release(release.parent).model)
+        return train_from_scratch(catalog, params, forgotten, paths.checkpoints, report, known)[:2]
 
     return Problem(
         clip=model,

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from expunge.models.loss import TEMPERATURE
+from expunge.models.low_rank import low_rank_updates
 from expunge.project.errors import ExpungeError
-from expunge.unlearning.low_rank import low_rank_updates
 from expunge.unlearning.method import Descent
 from expunge.unlearning.projections import projection_weights
 from expunge.unlearning.saliency import only_salient

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from expunge.unlearning.low_rank import updates
+from expunge.models.low_rank import updates
 from expunge.unlearning.method import Batch, Descent, total
 from expunge.unlearning.settings import LoopParams, Weight, WeightsParams
 from expunge.unlearning.weights import BLOCK
