@@ -235,6 +235,10 @@ def _block(recall: float, similarity: float, count: int) -> dict[str, float]:
     }
 
 
+SHARDS = ("part-109971179c5d8f13.parquet", "part-1adc794380e37640.parquet", "part-4e202a8d119b161c.parquet")
+"""The shards of the made-up catalog, by name; what they are called follows from the ids in them."""
+
+
 def _write_catalog(paths: Paths) -> Catalog:
     def samples() -> Iterable[Sample]:
         for number in range(24):

@@ -56,12 +56,13 @@ def test_forgotten_samples_are_not_in_the_store(tmp_path: Path, catalog: Catalog
 def test_an_interrupted_run_keeps_its_shards_and_ends_with_the_same_bytes(tmp_path: Path, catalog: Catalog) -> None:
     embed(tmp_path, catalog)
     whole = digests(tmp_path / "store")
-    (tmp_path / "store" / "part-00001.parquet").unlink()
-    (tmp_path / "store" / ".part-00001.parquet.x.partial").write_bytes(b"half")
+    shard = catalog.shards[1]
+    (tmp_path / "store" / shard.path.name).unlink()
+    (tmp_path / "store" / f".{shard.path.name}.x.partial").write_bytes(b"half")
     model = clip.load(tmp_path / "model")
     made_from = origin(catalog, clip.model_digest(tmp_path / "model"), preprocess_digest(tmp_path / "model"), set())
     encoded, kept = embed_catalog(tmp_path / "store", catalog, model, made_from, set(), batch_size=7)
-    assert (encoded, kept) == (10, len(catalog) - 10)
+    assert (encoded, kept) == (shard.rows, len(catalog) - shard.rows)
     assert digests(tmp_path / "store") == whole
     assert not list((tmp_path / "store").glob(".*"))
 
@@ -69,7 +70,8 @@ def test_an_interrupted_run_keeps_its_shards_and_ends_with_the_same_bytes(tmp_pa
 def test_vectors_of_two_models_in_one_store_are_refused(tmp_path: Path, catalog: Catalog) -> None:
     embed(tmp_path / "a", catalog, seed=0)
     embed(tmp_path / "b", catalog, seed=1)
-    (tmp_path / "b" / "store" / "part-00001.parquet").replace(tmp_path / "a" / "store" / "part-00001.parquet")
+    name = catalog.shards[1].path.name
+    (tmp_path / "b" / "store" / name).replace(tmp_path / "a" / "store" / name)
     with pytest.raises(ExpungeError, match="another model"):
         read_embeddings(tmp_path / "a" / "store", catalog)
 
@@ -83,9 +85,9 @@ def test_vectors_of_another_catalog_are_refused(tmp_path: Path, catalog: Catalog
 
 def test_a_truncated_store_is_named(tmp_path: Path, catalog: Catalog) -> None:
     embed(tmp_path, catalog)
-    shard = tmp_path / "store" / "part-00002.parquet"
+    shard = tmp_path / "store" / catalog.shards[2].path.name
     shard.write_bytes(shard.read_bytes()[:50])
-    with pytest.raises(ExpungeError, match=r"part-00002\.parquet is truncated"):
+    with pytest.raises(ExpungeError, match=f"{shard.name} is truncated"):
         read_embeddings(tmp_path / "store", catalog)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from expunge.corpus.catalog import Catalog
 from expunge.project.files import sha256_file
 from project import lenient_gate, run, tiny_params, write_params
 
@@ -129,13 +130,13 @@ def test_a_malformed_release_file_stops_its_step_and_names_the_key(
 def test_a_missing_and_a_truncated_shard_are_named_by_the_step_that_reads_them(project: Path, tmp_path: Path) -> None:
     copy = tmp_path / "project"
     shutil.copytree(project, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", "cache"))
-    shard = copy / "data" / "catalog" / "part-00001.parquet"
+    shard = Catalog(copy / "data" / "catalog").shards[1].path
     whole = shard.read_bytes()
     shard.unlink()
     shard.write_bytes(whole[:-10])
-    assert "part-00001.parquet is truncated" in refused(copy, sys.executable, "-m", "expunge.steps.embed", "r001")
+    assert f"{shard.name} is truncated" in refused(copy, sys.executable, "-m", "expunge.steps.embed", "r001")
     shard.unlink()
-    assert "part-00001.parquet is missing" in refused(copy, sys.executable, "-m", "expunge.steps.embed", "r001")
+    assert f"{shard.name} is missing" in refused(copy, sys.executable, "-m", "expunge.steps.embed", "r001")
 
 
 def test_a_model_that_does_not_fit_its_config_stops_the_embedding(project: Path, tmp_path: Path) -> None:

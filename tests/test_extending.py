@@ -99,7 +99,7 @@ def test_another_package_brings_a_source_by_an_entry_point(library: Path) -> Non
     write_params(library, tiny_params(catalog={"source": "colors"}))
     failed = run(library, sys.executable, "-m", "expunge.steps.catalog", "base", check=False, PYTHONPATH=str(library))
     assert failed.returncode == 1
-    assert "unknown source; known are colours, openmoji" in failed.stderr
+    assert "unknown source; known are cifar10, cifar100, coco, colours," in failed.stderr
 
 
 def test_a_method_is_one_file_and_one_block(library: Path) -> None:

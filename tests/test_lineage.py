@@ -24,7 +24,7 @@ from expunge.project.errors import ExpungeError
 from expunge.project.files import read_json, sha256_file, write_bytes, write_json
 from expunge.steps.register import register
 from expunge.steps.report import report
-from fake_release import change_model, make_project, make_release, params_of
+from fake_release import SHARDS, change_model, make_project, make_release, params_of
 
 pytestmark = pytest.mark.slow
 
@@ -435,10 +435,10 @@ def test_trace_says_where_there_is_no_record_yet(tmp_path):
     [
         ("models/r001/model.safetensors", "file against registration"),
         ("models/base/model.safetensors", "model that r001 was made from"),
-        ("data/catalog/part-00001.parquet", "catalog shard"),
+        (f"data/catalog/{SHARDS[1]}", "catalog shard"),
         ("data/index/r001/image.faiss", "file against registration"),
         ("data/sets/r001/forget.parquet", "file against registration"),
-        ("data/embeddings/r001/part-00000.parquet", "model of the embeddings"),
+        (f"data/embeddings/r001/{SHARDS[0]}", "model of the embeddings"),
     ],
 )
 def test_a_changed_file_is_a_mismatch(tmp_path, chain, path, what):

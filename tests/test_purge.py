@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 import fake_release
 from expunge.cli import app
 from expunge.corpus.catalog import Catalog
+from expunge.corpus.settings import CatalogParams
 from expunge.lineage.dvc.locks import read_locks
 from expunge.lineage.mlflow.store import existing_store
 from expunge.project.errors import ExpungeError
@@ -152,7 +153,8 @@ def test_before_the_purge_every_surface_holds_what_was_forgotten(purged: Purged)
 
 def test_what_will_be_removed_is_listed_first_and_nothing_happens_without_a_yes(purged: Purged) -> None:
     listed = {item.path for item in purged.planned.items}
-    assert {"data/catalog/part-00000.parquet", "models/base", "data/embeddings/base", "data/index/base"} <= listed
+    assert any(path.startswith("data/catalog/part-") for path in listed)
+    assert {"models/base", "data/embeddings/base", "data/index/base"} <= listed
     assert {"DVC cache", "DVC remote store", "MLflow"} <= {item.surface for item in purged.planned.items}
     assert not any("r001" in item.path for item in purged.planned.items)
     assert isinstance(purged.refused, ExpungeError)
@@ -208,7 +210,7 @@ def test_writing_the_pipeline_anew_keeps_what_the_purge_made_of_it(purged: Purge
 
     paths = Paths(purged.root)
     before = said()
-    bring_up_to_date(paths, "openmoji")
+    bring_up_to_date(paths, CatalogParams())
     assert said() == before
     assert "up to date" in command(purged.root, "dvc", "status").stdout
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from expunge.corpus.settings import CatalogParams
 from expunge.pipeline.stages import root_stages
 from expunge.project.errors import ExpungeError
 from expunge.project.library import acknowledge
@@ -137,7 +138,7 @@ def test_a_name_in_a_description_never_reaches_the_shell_or_a_path(paths: Paths,
 
 def test_the_name_of_the_live_release_never_reaches_the_shell(paths: Paths) -> None:
     paths.live.write_text(yaml.safe_dump({"live": "base; touch injected #"}))
-    paths.pipeline.write_text(root_stages(paths, "openmoji"))
+    paths.pipeline.write_text(root_stages(paths, CatalogParams()))
     result = reproduced(paths, "dvc.yaml", "live", "--single-item")
     assert result.returncode
     assert "a release name is lower-case letters" in result.stderr

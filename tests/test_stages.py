@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from expunge import __version__
 from expunge.cli import app
+from expunge.corpus.settings import CatalogParams
 from expunge.corpus.sources import SOURCES
 from expunge.pipeline.sources import Sources
 from expunge.pipeline.stages import release_stages, root_stages
@@ -53,7 +54,7 @@ def checkout(tmp_path: Path) -> Paths:
 
 
 def test_the_pipeline_files_of_the_repository_are_what_the_library_writes() -> None:
-    stale = [str(path.relative_to(ROOT)) for path in outdated(Paths(ROOT), "openmoji")]
+    stale = [str(path.relative_to(ROOT)) for path in outdated(Paths(ROOT), CatalogParams())]
     assert stale == [], f"{', '.join(stale)} no longer fit the code: {HOW}"
 
 
@@ -131,13 +132,13 @@ def test_only_the_chosen_method_and_what_it_reaches_count(sources: Sources, name
 
 
 def test_the_catalog_depends_on_the_chosen_source() -> None:
-    deps = yaml.safe_load(root_stages(Paths(ROOT), "openmoji"))["stages"]["catalog"]["deps"]
+    deps = yaml.safe_load(root_stages(Paths(ROOT), CatalogParams()))["stages"]["catalog"]["deps"]
     assert "expunge/corpus/sources/${catalog.source}.py" in deps
     assert "expunge/corpus/sources/openmoji.py" not in deps
 
 
 def test_on_a_source_of_another_package_the_catalog_depends_by_no_file() -> None:
-    deps = yaml.safe_load(root_stages(Paths(ROOT), "somewhere_else"))["stages"]["catalog"]["deps"]
+    deps = yaml.safe_load(root_stages(Paths(ROOT), CatalogParams(source="somewhere_else")))["stages"]["catalog"]["deps"]
     assert "expunge/steps/catalog.py" in deps
     assert not any("${catalog.source}" in path for path in deps)
 
@@ -145,13 +146,13 @@ def test_on_a_source_of_another_package_the_catalog_depends_by_no_file() -> None
 def test_a_module_that_moves_makes_the_pipeline_files_outdated_until_they_are_written_anew(
     checkout: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert outdated(checkout, "openmoji") == {}
+    assert outdated(checkout, CatalogParams()) == {}
     old, new = (checkout.library / "selection" / name for name in ("predicates.py", "rules.py"))
     old.rename(new)
     for path in checkout.library.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         path.write_text(text.replace("selection.predicates", "selection.rules"), encoding="utf-8")
-    assert checkout.release("r001").pipeline in outdated(checkout, "openmoji")
+    assert checkout.release("r001").pipeline in outdated(checkout, CatalogParams())
     monkeypatch.chdir(checkout.root)
     assert "wrote releases/r001/dvc.yaml" in CliRunner().invoke(app, ["stages"]).output
     assert "expunge/selection/rules.py" in stages(checkout.release("r001").pipeline)["select"]["deps"]
@@ -163,7 +164,7 @@ def test_stages_of_ones_own_are_not_overwritten(checkout: Paths) -> None:
     content["stages"]["mine"] = {"cmd": "echo mine"}
     checkout.pipeline.write_text(yaml.safe_dump(content))
     with pytest.raises(ExpungeError, match=r"stages of your own \(mine\)"):
-        bring_up_to_date(checkout, "openmoji")
+        bring_up_to_date(checkout, CatalogParams())
     assert "mine" in checkout.pipeline.read_text()
 
 
@@ -205,7 +206,7 @@ def test_a_purged_project_keeps_a_frozen_catalog_and_no_stage_of_the_base_model(
     kept.write_text("outs: []\n")
     pipeline = checkout.release("r001").pipeline
     pipeline.write_text("metrics:\n  - ../../reports/r001/summary.json\n")
-    assert bring_up_to_date(checkout, "openmoji") == [checkout.pipeline]
+    assert bring_up_to_date(checkout, CatalogParams()) == [checkout.pipeline]
     content = yaml.safe_load(checkout.pipeline.read_text())
     assert set(content["stages"]) == {"catalog", "live"}
     assert content["stages"]["catalog"]["frozen"] is True
@@ -214,7 +215,7 @@ def test_a_purged_project_keeps_a_frozen_catalog_and_no_stage_of_the_base_model(
 
 def test_with_an_installed_library_every_stage_depends_on_its_version(tmp_path: Path) -> None:
     paths = Paths(tmp_path)
-    for name, stage in yaml.safe_load(root_stages(paths, "openmoji"))["stages"].items():
+    for name, stage in yaml.safe_load(root_stages(paths, CatalogParams()))["stages"].items():
         assert ".expunge-version" in stage["deps"], name
         assert not any(path.startswith("expunge/") for path in stage["deps"]), name
 

@@ -20,7 +20,7 @@ from expunge.proof.signing import create_keys, read_signed, trusted_key
 from expunge.proof.verify import record_verified, verify
 from expunge.requests.ledger import Ledger
 from expunge.settings import Params
-from fake_release import change_model
+from fake_release import SHARDS, change_model
 from project import run
 
 pytestmark = pytest.mark.slow
@@ -28,8 +28,7 @@ pytestmark = pytest.mark.slow
 Project = tuple[Paths, Params]
 
 SUBJECTS = (
-    "data/embeddings/r001/part-00000.parquet",
-    "data/embeddings/r001/part-00001.parquet",
+    *(f"data/embeddings/r001/{name}" for name in SHARDS),
     "data/index/r001/image.faiss",
     "data/index/r001/text.faiss",
     "data/sets/r001/forget.parquet",
@@ -49,8 +48,7 @@ SUBJECTS = (
 )
 SOURCES = (
     "data/catalog/catalog.json",
-    "data/catalog/part-00000.parquet",
-    "data/catalog/part-00001.parquet",
+    *(f"data/catalog/{name}" for name in SHARDS),
     "models/base/model.safetensors",
     "models/gold/r001/model.safetensors",
     "models/gold/r001/training.csv",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -10,7 +9,9 @@ from typing import Annotated
 
 import typer
 
-from expunge.corpus.sources import SOURCES, known_sources
+from expunge.commands.own_data import asked, own_catalog, own_settings
+from expunge.corpus.settings import CatalogParams
+from expunge.corpus.sources import known_sources
 from expunge.project.errors import ExpungeError
 from expunge.project.files import write_bytes
 from expunge.project.paths import BASE, Paths
@@ -21,21 +22,26 @@ IGNORED = (".dvcignore", ".gitignore")
 
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The project's folder; made if it is not there.")],
-    source: Annotated[str, typer.Option(help=f"Where samples come from: {', '.join(SOURCES)}.")] = "openmoji",
+    source: Annotated[str | None, typer.Option(help=f"Where samples come from: {', '.join(known_sources())}.")] = None,
+    data: Annotated[str | None, typer.Option(metavar="PATH", help="Its data: a path, a glob or an address.")] = None,
+    captions: Annotated[str | None, typer.Option(metavar="FILE", help="A table or JSON file of captions.")] = None,
+    columns: Annotated[
+        str | None, typer.Option("--map", metavar="FIELD=COLUMN,…", help="Such as caption=title,subject=user_id.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask, also where the folder is not empty.")] = False,
 ) -> None:
     """Make a project: settings, pipeline, flows, an empty ledger, git and DVC; nothing is built yet."""
     from expunge.project.template import KEPT, template_files
 
-    if source not in (known := known_sources()):
-        raise ExpungeError(f"--source: unknown source {source!r}; known are {', '.join(known)}.")
     paths = Paths(folder)
+    said = asked(source, data, captions, interactive=sys.stdin.isatty() and not yes)
+    catalog = own_catalog(folder, said, columns)
     files = template_files() | dict.fromkeys(KEPT, b"") | {"releases/live.yaml": f"live: {BASE}\n".encode()}
-    settings = own_settings(files.pop("params.yaml").decode(), source)
+    settings = own_settings(files.pop("params.yaml").decode(), catalog)
     _check_room(paths, files, yes)
     for name, content in files.items():
         write_bytes(folder / name, _merged(folder / name, content) if name in IGNORED else content)
-    _build(paths, settings, source)
+    _build(paths, settings, catalog)
     typer.echo(f"A project is in {folder}. Look next:")
     for command, purpose in (
         (f"cd {shlex.quote(str(folder))}", ""),
@@ -45,14 +51,6 @@ def init(
         ("expunge request add --help", "records the first deletion request"),
     ):
         typer.echo(f"  {command:<33}{purpose}".rstrip())
-
-
-def own_settings(text: str, source: str) -> str:
-    """params.yaml of the library's repository → that of a project: its own source, and no ledger to start from."""
-    text = re.sub(r"(?m)^  source: \S+", f"  source: {source}", text, count=1)
-    return re.sub(
-        r"(?m)^  seed: .*$", "  seed: null            # a file of events that an empty ledger starts from", text
-    )
 
 
 def _check_room(paths: Paths, files: dict[str, bytes], yes: bool) -> None:
@@ -73,7 +71,7 @@ def _check_room(paths: Paths, files: dict[str, bytes], yes: bool) -> None:
     typer.confirm(f"{root} is not empty. Make it a project, beside what is there?", abort=True)
 
 
-def _build(paths: Paths, settings: str, source: str) -> None:
+def _build(paths: Paths, settings: str, catalog: CatalogParams) -> None:
     """What is not a copy; params.yaml comes last of the files, so that an interrupted run can be repeated."""
     from expunge.lineage.repositories import create_repositories
     from expunge.project.library import acknowledge
@@ -82,7 +80,7 @@ def _build(paths: Paths, settings: str, source: str) -> None:
     from expunge.settings import load_params
 
     create_repositories(paths.root)
-    bring_up_to_date(paths, source)
+    bring_up_to_date(paths, catalog)
     acknowledge(paths)
     write_bytes(paths.params, settings.encode())
     Ledger.open(load_params(paths.params).ledger, paths.root)

@@ -15,7 +15,7 @@ def stages() -> None:
     from expunge.releases.stages import bring_up_to_date
 
     paths = Paths()
-    written = bring_up_to_date(paths, load_params(paths.params).catalog.source)
+    written = bring_up_to_date(paths, load_params(paths.params).catalog)
     for path in written:
         typer.echo(f"wrote {path}")
     if acknowledge(paths) and paths.library_version.is_file():

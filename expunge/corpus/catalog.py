@@ -1,9 +1,9 @@
 """The catalog: every sample of one data version, as sharded Parquet with the image bytes inside.
 
-A catalog is a folder of `part-NNNNN.parquet` files of a fixed number of rows and a `catalog.json` that lists them with
-their SHA-256, the source, its licence and credit. Its digest is the digest of that list, so two catalogs with the
-same samples have the same digest on any machine with the same pyarrow. Writing and reading stream: one shard is in
-memory at a time.
+A catalog is a folder of `part-*.parquet` files of a bounded number of rows and a `catalog.json` that lists them, in
+order, with their SHA-256, the source, its licence and credit. Its digest is the digest of that list, so two catalogs
+with the same samples have the same digest on any machine with the same pyarrow. Writing and reading stream: one shard
+is in memory at a time.
 
 A purge takes rows out and leaves the list as it was: what was made from the catalog still names the digests that it
 was made from. The list then says under `purged` what each shorter shard is now.
@@ -11,11 +11,11 @@ was made from. The list then says under `purged` what each shorter shard is now.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +25,7 @@ from expunge.project.columns import strings
 from expunge.project.errors import ExpungeError
 from expunge.project.files import (
     atomic_path,
+    clear_partials,
     digest_of,
     read_json,
     sha256_file,
@@ -34,6 +35,7 @@ from expunge.project.files import (
 MANIFEST = "catalog.json"
 PURGED = "purged"
 FORMAT = 1
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ def manifest_digest(manifest: dict) -> str:
     return digest_of({key: value for key, value in manifest.items() if key != PURGED})
 
 
-def write_catalog(folder: Path, source: Source, rows_per_shard: int) -> Catalog:
-    """Write `source` to `folder`, one shard at a time, and return the catalog.
+def write_catalog(folder: Path, source: Source[Sample], rows_per_shard: int) -> Catalog:
+    """Write the samples of `source`, each with its split, to `folder`, one shard at a time, and return the catalog.
 
     Raises:
         ExpungeError: two samples share an id (or its 63-bit hash), a sample has no caption or image, or the source
@@ -76,8 +78,8 @@ def write_catalog(folder: Path, source: Source, rows_per_shard: int) -> Catalog:
     """
     folder = Path(folder)
     seen: dict[int, str] = {}
-    shards: list[dict] = []
-    for number, samples in enumerate(_chunks(source.samples, rows_per_shard)):
+    shards: list[dict[str, Any]] = []
+    for samples in cut(source.samples, lambda sample: sample.sample_id, rows_per_shard):
         for sample in samples:
             if not sample.captions or not sample.image:
                 raise ExpungeError(f"Sample {sample.sample_id} has no {'image' if sample.captions else 'caption'}.")
@@ -85,15 +87,54 @@ def write_catalog(folder: Path, source: Source, rows_per_shard: int) -> Catalog:
             if key in seen:
                 raise ExpungeError(f"Samples {seen[key]} and {sample.sample_id} have the same id; ids must be unique.")
             seen[key] = sample.sample_id
-        path = folder / f"part-{number:05d}.parquet"
         table = pa.Table.from_pylist([sample.row() for sample in samples], schema=SCHEMA)
-        with atomic_path(path) as partial:
-            pq.write_table(table, partial, compression="zstd", row_group_size=rows_per_shard)
-        shards.append(
-            {"file": path.name, "rows": len(samples), "size": path.stat().st_size, "sha256": sha256_file(path)}
-        )
+        shards.append(write_shard(folder / shard_name(samples[0].sample_id), table))
+    return finish_catalog(folder, source, shards)
+
+
+def cut(items: Iterable[Item], id_of: Callable[[Item], str], rows_per_shard: int) -> Iterator[list[Item]]:
+    """Consecutive items in pieces of at most `rows_per_shard`, most of them half as long or longer.
+
+    Where a piece ends depends on the ids around that place alone, so an item that is added or taken out changes the
+    piece that it lies in and leaves the others as they are (content-defined chunking; Muthitacharoen et al., A
+    Low-bandwidth Network File System, SOSP 2001).
+    """
+    piece: list[Item] = []
+    for item in items:
+        piece.append(item)
+        ends = vector_id(id_of(item)) % rows_per_shard < 2
+        if len(piece) == rows_per_shard or (ends and len(piece) > rows_per_shard // 4):
+            yield piece
+            piece = []
+    if piece:
+        yield piece
+
+
+def shard_name(first_id: str) -> str:
+    """The file name of the shard that begins with this sample; it does not change with the shards before it."""
+    return f"part-{vector_id(first_id):016x}.parquet"
+
+
+def write_shard(path: Path, table: pa.Table) -> dict[str, Any]:
+    """Write one shard, atomically; returns its entry in the catalog's list."""
+    with atomic_path(path) as partial:
+        pq.write_table(table, partial, compression="zstd", row_group_size=max(1, table.num_rows))
+    return {"file": path.name, "rows": table.num_rows, "size": path.stat().st_size, "sha256": sha256_file(path)}
+
+
+def finish_catalog(folder: Path, source: Source[Any], shards: list[dict[str, Any]]) -> Catalog:
+    """Write the list of `shards`, remove files of earlier builds that are not in it, and open the catalog.
+
+    Raises:
+        ExpungeError: there are no shards.
+    """
     if not shards:
         raise ExpungeError(f"Source {source.name} yields no sample; check the `catalog` block of params.yaml.")
+    listed = {entry["file"] for entry in shards}
+    for stale in folder.glob("*.parquet"):
+        if stale.name not in listed:
+            stale.unlink()
+    clear_partials(folder)
     write_json(
         folder / MANIFEST,
         {
@@ -102,22 +143,11 @@ def write_catalog(folder: Path, source: Source, rows_per_shard: int) -> Catalog:
             "source_version": source.version,
             "license": source.license,
             "credit": source.credit,
-            "samples": len(seen),
+            "samples": sum(entry["rows"] for entry in shards),
             "shards": shards,
         },
     )
     return Catalog(folder)
-
-
-def _chunks(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
-    chunk: list[Sample] = []
-    for sample in samples:
-        chunk.append(sample)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
 
 
 class Catalog:

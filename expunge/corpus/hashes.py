@@ -12,6 +12,8 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
+from expunge.corpus.pictures import FORMATS, MAX_PIXELS, as_rgb
+
 SIDE = 64
 """Pixels on each side of a compared picture: finer detail does not survive rescaling."""
 HASH_SIDE = 16
@@ -20,8 +22,6 @@ SOFTEN = 1.0
 FRAMES = 2
 PACKED = FRAMES * BITS // 8
 """Bytes of the hashes of one sample."""
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-MAX_PIXELS = 64 * 2**20
 TRIM_ROUNDS = 8
 BORDER_CONTRAST = 40
 
@@ -37,7 +37,7 @@ def packed_hashes(data: bytes) -> bytes | None:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 return None
-            return np.packbits(perceptual_hashes(frames(image.convert("RGB"))), axis=1).tobytes()
+            return np.packbits(perceptual_hashes(frames(as_rgb(image))), axis=1).tobytes()
     except Exception:  # Pillow's decoders raise whatever a damaged file leads them to
         return None
 

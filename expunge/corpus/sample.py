@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import pyarrow as pa
 
@@ -56,7 +56,10 @@ class Caption(NamedTuple):
 
 @dataclass(frozen=True)
 class Sample:
-    """One image with its captions, as a source yields it."""
+    """One image with its captions, as a source yields it.
+
+    Where a source has no splits, `split` is None and the catalog draws it.
+    """
 
     sample_id: str
     class_: str
@@ -64,7 +67,7 @@ class Sample:
     subject_id: str | None
     concept: str
     variant: str | None
-    split: Split
+    split: Split | None
     captions: tuple[Caption, ...]
     image: bytes
 
@@ -72,6 +75,11 @@ class Sample:
     def content_sha256(self) -> str:
         """Digest of what a model could learn from: the image bytes and every caption."""
         return sha256_bytes(self.image + b"\0" + canonical_json(self.captions))
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """Everything but the picture, as JSON values."""
+        return {key: value for key, value in vars(self).items() if key != "image"}
 
     @classmethod
     def of_row(cls, row: dict) -> Sample:
@@ -98,15 +106,24 @@ class Sample:
         }
 
 
+Offered = TypeVar("Offered", covariant=True)
+
+
 @dataclass(frozen=True)
-class Source:
-    """Samples with the provenance that their licence asks to be kept beside them."""
+class Source(Generic[Offered]):
+    """Samples with the provenance that their licence asks to be kept beside them.
+
+    Attributes:
+        samples: samples, or what they are made from (`expunge.corpus.records.Offer`).
+        limited: whether the source keeps to `catalog.limit` itself.
+    """
 
     name: str
     version: str
     license: str
     credit: str
-    samples: Iterable[Sample]
+    samples: Iterable[Offered]
+    limited: bool = False
 
 
 def vector_id(sample_id: str) -> int:

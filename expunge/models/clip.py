@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import io
-import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from expunge.corpus.pictures import DECODER_ERRORS, FORMATS, MAX_PIXELS, as_rgb
 from expunge.models.cropping import encode_cropped, longest_first
 from expunge.models.description import describe
 from expunge.models.files import CONFIG, PARTS, WEIGHTS
@@ -31,12 +31,6 @@ from expunge.models.tokenizers import Tokenizer, open_tokenizer, read_files
 from expunge.models.weights import fit, read_settings, read_weights
 from expunge.project.errors import ExpungeError, one_line
 from expunge.project.files import atomic_path, sha256_file, write_bytes, write_json
-
-MAX_PIXELS = 64 * 2**20
-"""An image that decodes to more pixels is refused: a few kilobytes can otherwise ask for gigabytes."""
-
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-"""What data sets hold. Pillow knows many more, among them some whose decoder starts another program (EPS)."""
 
 SORTED = 16384
 """Texts that are tokenised, and sorted by length, at a time."""
@@ -255,7 +249,7 @@ def model_digest(folder: Path) -> str:
 
 
 def decode_image(data: bytes, sample_id: str) -> Image.Image:
-    """Decode an encoded picture of one of `FORMATS` to RGB.
+    """Decode an encoded picture of one of `FORMATS` to RGB, transparent parts on white.
 
     Raises:
         ExpungeError: the bytes are not such an image, or it has more than `MAX_PIXELS` pixels.
@@ -264,24 +258,8 @@ def decode_image(data: bytes, sample_id: str) -> Image.Image:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ExpungeError(f"The image of {sample_id} is {image.width} x {image.height}, over the limit.")
-            return image.convert("RGB")
-    # Pillow's decoders raise whatever a damaged file leads them to; its warning of a decompression bomb is an exception
-    # of its own.
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        TypeError,
-        ArithmeticError,
-        LookupError,
-        AttributeError,
-        NotImplementedError,
-        MemoryError,
-        RuntimeError,
-        struct.error,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
+            return as_rgb(image)
+    except DECODER_ERRORS as error:
         raise ExpungeError(f"The image of {sample_id} cannot be decoded ({one_line(error)}).") from error
 
 

@@ -16,6 +16,8 @@ from typing import Any
 
 import jinja2
 
+from expunge.corpus.fingerprint import must_ask, watched
+from expunge.corpus.settings import CatalogParams
 from expunge.models.sources import model_files
 from expunge.pipeline.sources import Sources
 from expunge.project.library import has_sources
@@ -27,19 +29,29 @@ SOURCES = "expunge.corpus.sources"
 METHODS = "expunge.unlearning.methods"
 
 
-def root_stages(paths: Paths, source: str, purged: bool = False) -> str:
-    """The `dvc.yaml` of a project whose corpus comes from `source`.
+def root_stages(paths: Paths, corpus: CatalogParams, purged: bool = False) -> str:
+    """The `dvc.yaml` of a project.
 
     Args:
-        source: of the library, or of another package; of the latter there is no file that the catalog could depend on.
+        corpus: where its samples come from. Of a source of another package there is no file that the catalog could
+            depend on.
         purged: the base model was purged: its stages are gone and the catalog is frozen.
 
     Raises:
         ExpungeError: a file of the library that a stage needs is missing from the project or cannot be read.
     """
-    own = (paths.root.joinpath(*SOURCES.split(".")) / f"{source}.py").is_file()
-    chosen = (f"{SOURCES}.{source}", f"{SOURCES.replace('.', '/')}/${{catalog.source}}.py") if own else None
-    return _rendered("project.dvc.yaml.j2", paths, chosen, purged=purged, own_model=_own_model(paths))
+    own = (paths.root.joinpath(*SOURCES.split(".")) / f"{corpus.source}.py").is_file()
+    chosen = (f"{SOURCES}.{corpus.source}", f"{SOURCES.replace('.', '/')}/${{catalog.source}}.py") if own else None
+    places = [json.dumps(place, ensure_ascii=False) for place in watched(corpus)]
+    return _rendered(
+        "project.dvc.yaml.j2",
+        paths,
+        chosen,
+        purged=purged,
+        own_model=_own_model(paths),
+        watched=places,
+        asks=must_ask(corpus),
+    )
 
 
 def _own_model(paths: Paths) -> list[str]:

@@ -41,6 +41,21 @@ class Paths:
         return self.root / "data" / "catalog"
 
     @property
+    def quarantine(self) -> Path:
+        """What the source offers and the catalog cannot use, with the reasons."""
+        return self.root / "data" / "quarantine.parquet"
+
+    @property
+    def source_fingerprint(self) -> Path:
+        """Digest of the listing of a source that DVC cannot see itself."""
+        return self.root / "data" / "source.json"
+
+    @property
+    def catalog_state(self) -> Path:
+        """What each shard of the catalog was made from, so that the next build keeps those that fit."""
+        return self.root / ".expunge" / "catalog-state.json"
+
+    @property
     def checkpoints(self) -> Path:
         """State of unfinished runs: outside every stage's outputs, ignored by git and DVC."""
         return self.root / ".expunge" / "checkpoints"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from expunge.corpus.settings import CatalogParams
 from expunge.pipeline.stages import release_stages, root_stages
 from expunge.project.errors import ExpungeError
 from expunge.project.files import write_bytes
@@ -33,18 +34,18 @@ def stages_text(paths: Paths, release: Release) -> str:
     )
 
 
-def outdated(paths: Paths, source: str) -> dict[Path, str]:
+def outdated(paths: Paths, corpus: CatalogParams) -> dict[Path, str]:
     """Pipeline files that should say something else, each with what it should say.
 
     A release that a purge has turned into data has no stages, so its file stays as it is.
 
     Args:
-        source: what the corpus comes from, `catalog.source` of params.yaml.
+        corpus: the block `catalog` of params.yaml.
 
     Raises:
         ExpungeError: a description or a pipeline file cannot be read, or holds stages that are not the library's.
     """
-    texts = {paths.pipeline: root_stages(paths, source, purged=is_purged(paths, BASE))}
+    texts = {paths.pipeline: root_stages(paths, corpus, purged=is_purged(paths, BASE))}
     for description in sorted(paths.live.parent.glob("*/release.yaml")):
         where = paths.release(description.parent.name)
         if not where.outputs.is_file() and not where.tombstone.is_file():
@@ -52,13 +53,13 @@ def outdated(paths: Paths, source: str) -> dict[Path, str]:
     return {path: text for path, text in texts.items() if _written(path) != text}
 
 
-def bring_up_to_date(paths: Paths, source: str) -> list[Path]:
+def bring_up_to_date(paths: Paths, corpus: CatalogParams) -> list[Path]:
     """Write the pipeline files that should say something else; returns them.
 
     Raises:
         ExpungeError: as `outdated`; then nothing is written.
     """
-    texts = outdated(paths, source)
+    texts = outdated(paths, corpus)
     for path, text in texts.items():
         write_bytes(path, text.encode())
     return list(texts)

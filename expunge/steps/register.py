@@ -38,7 +38,7 @@ from expunge.steps import step_main
 
 
 def register(paths: Paths, params: Params, release: str) -> None:
-    """Record `release` in MLflow; if its gate passed, mark its requests as served; sign its certificate."""
+    """SourceRow `release` in MLflow; if its gate passed, mark its requests as served; sign its certificate."""
     signing_key(paths, params.certificate)  # a missing key must not end a registration half way
     where = paths.release(release)
     metrics = read_metrics(where.metrics)

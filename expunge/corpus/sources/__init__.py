@@ -11,6 +11,7 @@ import pkgutil
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
+from typing import Any
 
 from expunge.corpus.sample import Source
 from expunge.corpus.settings import CatalogParams
@@ -27,12 +28,17 @@ def known_sources() -> tuple[str, ...]:
     return tuple(sorted({*SOURCES, *(point.name for point in entry_points(group=GROUP))}))
 
 
-def open_source(params: CatalogParams) -> Source:
+def is_own(name: str) -> bool:
+    """Whether the library itself has the source, not another installed package."""
+    return name in SOURCES
+
+
+def open_source(params: CatalogParams) -> Source[Any]:
     """Open the source that `params.source` names; the library's own goes before that of another package.
 
     The settings have already checked the name.
     """
-    opener: Callable[[CatalogParams], Source]
+    opener: Callable[[CatalogParams], Source[Any]]
     if params.source in SOURCES:
         opener = import_module(f"{__name__}.{params.source}").open_source
     else:

