@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import fsspec
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from expunge.corpus.alike import near_identical
 from expunge.corpus.fingerprint import ask, must_ask, watched
@@ -17,7 +18,7 @@ from expunge.corpus.hashes import packed_hashes
 from expunge.corpus.settings import CatalogParams, HoldoutParams
 from expunge.corpus.splits import Member, assign
 from expunge.project.errors import ExpungeError
-from formats import corpus, drawn, encoded, folder_csv, table_jsonl
+from formats import corpus, encoded, folder_csv, table_jsonl
 from test_sources import build, params_of, rows_of
 
 HOLDOUT = HoldoutParams(calibration=0.1, test_concepts=0.1, test_variants=0)
@@ -60,9 +61,19 @@ def single(number: int, stated=None, **more) -> Member:
     return Member(f"s{number}", None, f"c{number}", None, stated, **more)
 
 
+def sketch(number: int) -> Image.Image:
+    """A few shapes on white, others for every number."""
+    draw, image = random.Random(number), Image.new("RGB", (96, 96), "white")
+    for _ in range(6):
+        left, top = draw.randrange(70), draw.randrange(70)
+        box = (left, top, left + draw.randrange(10, 60), top + draw.randrange(10, 60))
+        ImageDraw.Draw(image).rounded_rectangle(box, 9, fill=tuple(draw.randrange(256) for _ in range(3)))
+    return image
+
+
 def test_near_identical_pictures_are_found_and_pictures_without_structure_are_not() -> None:
-    pictures = [encoded(drawn(number, 64)) for number in range(40)]
-    again = encoded(drawn(7, 64).resize((48, 48)), "JPEG", quality=60)
+    pictures = [encoded(sketch(number)) for number in range(40)]
+    again = encoded(sketch(7).resize((72, 72)), "JPEG", quality=60)
     flat = [encoded(Image.new("RGB", (32, 32), colour)) for colour in ("red", "blue", "green")]
     names = near_identical([packed_hashes(data) for data in (*pictures, again, *flat)])
     assert names[7] == names[40] is not None

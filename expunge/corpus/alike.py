@@ -1,7 +1,8 @@
 """Near-identical pictures among many, by the perceptual hashes of the catalog: those that one split must hold together.
 
-Two pictures count as near-identical when at most `NEAR` of 256 bits differ, which is what another size or another
-compression changes. Of sixteen bands of a hash half are then equal, so only hashes that share a band are compared.
+Two pictures count as near-identical when at most `NEAR` of 256 bits differ. Of sixteen bands of a hash one at least is
+then equal, so only hashes that share a band are compared. Of 300 emojis at 96 pixels, compressed as JPEG of quality 60
+at 72 pixels, nine in ten stay that near; other emojis that do are the same drawing in another skin tone, or nearly so.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 
 from expunge.corpus.hashes import BITS
 
-NEAR = 8
+NEAR = 15
 BAND = 16
 CROWDED = 64
 """Of a band that more hashes share only so many are compared: the other bands find the pairs."""
