@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from expunge.corpus.catalog import Catalog
+from expunge.corpus.settings import CatalogParams
 from expunge.models import clip
 from expunge.models.retrain import train_from_scratch
 from expunge.pipeline.stages import root_stages
@@ -134,5 +135,5 @@ def test_a_command_without_slots_is_refused(tmp_path: Path) -> None:
 def test_dvc_watches_the_files_that_the_model_is_made_from(tmp_path: Path) -> None:
     paths, _ = project(tmp_path, trained_on="ids.txt")
     (paths.root / "ids.txt").write_text("sample:0000\n")
-    deps = yaml.safe_load(root_stages(paths, "openmoji"))["stages"]["train"]["deps"]
+    deps = yaml.safe_load(root_stages(paths, CatalogParams()))["stages"]["train"]["deps"]
     assert {str(tmp_path / "epoch_32.pt"), "ids.txt"} <= set(deps)

@@ -86,13 +86,14 @@ def build(root: Path, url: str = SQLITE, recorded: bool = False) -> Scene:
 
 def _begin_repository(paths: Paths) -> None:
     """git and DVC, and the stages of the pipeline."""
+    from expunge.corpus.settings import CatalogParams
     from expunge.releases.stages import bring_up_to_date
 
     for name in (".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, paths.root / name)
     for command in (["git", "init", "--quiet", "--template="], [sys.executable, "-m", "dvc", "init", "--quiet"]):
         subprocess.run(command, cwd=paths.root, check=True)
-    bring_up_to_date(paths, "openmoji")
+    bring_up_to_date(paths, CatalogParams())
     someone = ["-c", "user.name=campaign", "-c", "user.email=campaign@example.org"]
     subprocess.run(["git", "add", "--all"], cwd=paths.root, check=True)
     subprocess.run(["git", *someone, "commit", "--quiet", "--message", "A project"], cwd=paths.root, check=True)
