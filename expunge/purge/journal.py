@@ -6,12 +6,13 @@ needs and nothing else could give any more. The last step removes the folder.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from expunge.project.files import read_json, write_json
+from expunge.project.files import read_json, write_bytes, write_json
 from expunge.project.paths import JOURNAL, Paths
 from expunge.purge import traces
 from expunge.purge.traces import Trace
@@ -71,6 +72,22 @@ class Journal:
         """Note that `step` is done."""
         self.done.append(step)
         self._save()
+
+    @contextmanager
+    def from_the_same_start(self, step: str, root: Path, files: Iterable[Path]) -> Iterator[None]:
+        """Put `files` back as they were when `step` was first begun; keep them as they are now where it was not.
+
+        For what others write in place: a kill may leave half of a file.
+        """
+        kept = self.folder / f"before-{step}.json"
+        if kept.is_file():
+            for name, text in read_json(kept).items():
+                write_bytes(root / name, text.encode())
+        else:
+            there = [path for path in files if path.is_file()]
+            write_json(kept, {str(path.relative_to(root)): path.read_text(encoding="utf-8") for path in there})
+        yield
+        kept.unlink()
 
     def start_over(self) -> None:
         """Note that what was done is to be done again, for something has come back meanwhile."""

@@ -95,8 +95,13 @@ def finish(paths: Paths, params: Params, journal: Journal, report: Announce = la
     for name, step in STEPS.items():
         if name not in journal.done:
             report(name)
-            step(purge)
-            journal.finish(name)
+            if name in WITH_DVC:
+                with journal.from_the_same_start(name, paths.root, rebase.pipeline_files(paths)):
+                    step(purge)
+                    journal.finish(name)
+            else:
+                step(purge)
+                journal.finish(name)
     journal.close()
     return proof.read(paths, journal.release)
 
@@ -208,3 +213,5 @@ STEPS: dict[str, Callable[[Purge], None]] = {
     "ledger": _ledger,
     "certificate": _certificate,
 }
+WITH_DVC = ("pipeline", "keep", "certificate")
+"""Steps in which DVC writes its own files, which it does in place."""

@@ -9,7 +9,7 @@ from expunge.proof.audit import CHECKS as AUDITS
 from expunge.proof.audit import AuditCheck, Audited, Finding
 from expunge.repair.aliases import alias_state
 from expunge.repair.ledger import ledger_state
-from expunge.repair.locks import dvc_lock_state
+from expunge.repair.locks import damaged_record_state, dvc_lock_state
 from expunge.repair.purges import half_purge_state
 from expunge.repair.receipts import receipt_state
 from expunge.repair.releases import cut_twice_state, failed_state, unfinished_state
@@ -21,6 +21,7 @@ Detector = Callable[[Site], Iterator[BlockingState]]
 STATES: tuple[Detector, ...] = (
     ledger_state,
     half_purge_state,
+    damaged_record_state,
     cut_twice_state,
     failed_state,
     unfinished_state,

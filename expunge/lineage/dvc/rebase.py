@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from expunge.lineage.dvc.locks import LOCK, read_locks, relative
+from expunge.lineage.dvc.locks import LOCK, OUTPUTS, read_locks, relative
 from expunge.lineage.dvc.objects import opened
 from expunge.project.documents import content_of
 from expunge.project.files import atomic_path, write_bytes, write_json
@@ -28,6 +28,16 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
 
 PIPELINE = "dvc.yaml"
+
+
+def pipeline_files(paths: Paths) -> list[Path]:
+    """The files in which DVC's stages, their locks and data without a command are written."""
+    names = (PIPELINE, LOCK, OUTPUTS)
+    return [
+        paths.root / PIPELINE,
+        paths.root / LOCK,
+        *(path for name in names for path in paths.live.parent.glob(f"*/{name}")),
+    ]
 
 
 def rebase(paths: Paths, gone: Sequence[str], kept: Sequence[str], at: str) -> None:
