@@ -8,7 +8,6 @@ statement gives the same file.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from expunge.project.errors import ExpungeError
 from expunge.project.files import canonical_json, json_bytes, write_bytes
 from expunge.project.paths import Paths
+from expunge.project.reading import strict_json
 from expunge.proof.settings import CertificateParams
 
 if TYPE_CHECKING:
@@ -109,13 +109,13 @@ def read_signed(path: Path, key: SSlibKey) -> dict[str, Any]:
         raise ExpungeError(f"{path} is missing; `expunge certificate issue` writes it.")
     content = path.read_bytes()
     try:
-        envelope = Envelope.from_dict(json.loads(content))
+        envelope = Envelope.from_dict(strict_json(content.decode()))
         # Base64 and JSON have several spellings of one content; only the one that was written is accepted.
         if json_bytes(envelope.to_dict()) != content or envelope.payload_type != PAYLOAD_TYPE:
             raise ValueError
         signers = ", ".join(envelope.signatures)
         envelope.verify([key], 1)
-        return json.loads(envelope.payload)
+        return strict_json(envelope.payload.decode())
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ExpungeError(f"{path} is not the envelope that was signed; it was changed or damaged.") from None
     except Error:
