@@ -23,6 +23,7 @@ from expunge.proof.coverage import NOT_COVERED
 from expunge.proof.project import verify_project
 from expunge.proof.recorded import CURVES
 
+NAMED = "noticed and named"
 LEFT_OUT = (".git/", ".dvc/")
 NO_ROW, IGNORE_FILES, MLFLOWS_OWN, STALE = (
     next(sentence for sentence in NOT_COVERED if start in sentence)
@@ -70,7 +71,7 @@ class Flips:
         where = self._shown(path) + (_change_cell(path, table, draw) if table else _flip(path, content, draw))
         try:
             if self._is_named(path):
-                return Outcome(note="noticed and named")
+                return Outcome(note=NAMED)
             now = _rows(path)
             if rows is not None and rows == now:
                 return Outcome(note=NO_ROW)

@@ -69,12 +69,6 @@ class Target(NamedTuple):
     starts: Sequence[bytes]
 
 
-def parsers(tries: int) -> list[Row]:
-    """`tries` inputs for each reader."""
-    with targets() as found:
-        return [attack(target, tries) for target in found]
-
-
 def attack(target: Target, tries: int) -> Row:
     """Feed a reader; the inputs depend on its sound ones alone."""
     row = Row(target.what)

@@ -1,10 +1,12 @@
-"""Campaign: bit flips, kills and races. Nothing unnoticed, nothing lost, doubled or stuck.
+"""Campaign: hostile input, bit flips, kills and races. Nothing unnoticed, nothing lost, doubled or stuck.
 
 Models are stand-ins of a few bytes, so that a kill costs a second or two; ledger, locks, certificates, lists, DVC,
 purge, repair and verification are the real ones. Every attack is drawn from the seed, its kind and its number alone,
 and what was measured is kept: a run that was interrupted goes on where it ended.
 
-    python -m bench.hostile.run [--flips 1000 --kills 200 --races 100] [--seed 0]   → bench/results/hostile.json
+    python -m bench.hostile.run [--inputs 500 --flips 1000 --kills 200 --races 100] [--seed 0]
+
+writes bench/results/hostile.json; a count of 0 leaves a part out.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Any
 
 from bench.hostile.flipping import Flips
 from bench.hostile.killing import JOBS, Kills
+from bench.hostile.parsers import attack, targets
 from bench.hostile.racing import PAIRS, Races
 from bench.hostile.row import Part, Row
 from bench.hostile.scene import ROOT, Copies, build
@@ -51,8 +54,22 @@ class Results:
             outcome = part.attempt(row.tried, random.Random(f"{self._seed} {name} {row.tried}"))
             row.add(outcome, time.monotonic() - started)
             self._save()
-        print(f"{name}: {row.tried} tried, {row.held} held, {row.failed} failed, {row.seconds} s", flush=True)
+        self.put(row)
         return row
+
+    def feed(self, count: int) -> list[Row]:
+        """Hostile input for every reader that was not fed yet; Hypothesis draws it, the same each time."""
+        with targets() as found:
+            for target in found:
+                if target.what not in self._rows or self._rows[target.what].tried < count:
+                    self.put(attack(target, count))
+            return [self._rows[target.what] for target in found]
+
+    def put(self, row: Row) -> None:
+        """Keep a row and show it."""
+        self._rows[row.what] = row
+        self._save()
+        print(f"{row.what}: {row.tried} tried, {row.held} held, {row.failed} failed, {row.seconds} s", flush=True)
 
     def _save(self) -> None:
         rows = [row.content() for row in self._rows.values()]
@@ -60,9 +77,11 @@ class Results:
         write_json(self._path, head | {"rows": rows})
 
 
-def run(flips: int, kills: int, races: int, results: Results, ledgers: Sequence[str] = LEDGERS) -> list[Row]:
+def run(
+    results: Results, inputs: int, flips: int, kills: int, races: int, ledgers: Sequence[str] = LEDGERS
+) -> list[Row]:
     """All parts; flips with a record in MLflow, kills and races with the ledger on each kind of database."""
-    rows = []
+    rows = results.feed(inputs) if inputs else []
     with tempfile.TemporaryDirectory(prefix="expunge-hostile-") as name:
         folder = Path(name)
         if flips:
@@ -96,13 +115,13 @@ def _copies(ledger: str, folder: Path) -> Iterator[Copies]:
 def main() -> None:
     """Run the campaign and keep its rows; status 1 where something failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, count in (("flips", 1000), ("kills", 200), ("races", 100), ("seed", 0)):
+    for name, count in (("inputs", 500), ("flips", 1000), ("kills", 200), ("races", 100), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=count)
     parser.add_argument("--ledgers", nargs="+", choices=LEDGERS, default=LEDGERS)
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     results = Results(asked.out, asked.seed)
-    rows = run(asked.flips, asked.kills, asked.races, results, asked.ledgers)
+    rows = run(results, asked.inputs, asked.flips, asked.kills, asked.races, asked.ledgers)
     sys.exit(1 if any(row.failed for row in rows) else 0)
 
 
