@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import httpx
 import pytest
@@ -14,6 +23,7 @@ import pytest
 from browser import page_says
 from expunge.project.errors import ExpungeError
 from expunge.project.guard import USER, Guard, origins_of
+from project import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -164,3 +174,47 @@ def test_a_real_browser_cannot_reach_it_from_a_page_of_another_site(victim: type
         )
         assert said == ("inside inside opaque" if gets_in else "refused refused opaque")
         assert any(door in one for one in victim.came_in) == gets_in
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Iterator[str]:
+    """The address of what `make ui` starts, of a project that has recorded nothing yet."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "expunge.lineage.mlflow.server", "--port", str(port)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with open(tmp_path / "log", "w") as log:
+        server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            assert server.poll() is None, (tmp_path / "log").read_text()
+            with contextlib.suppress(httpx.TransportError):
+                httpx.get(address)
+                break
+            time.sleep(0.2)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def test_mlflow_answers_the_many_questions_of_its_first_page_and_none_of_another_site(
+    record: str, tmp_path: Path
+) -> None:
+    password = (tmp_path / ".expunge" / "server-secret").read_text().strip()
+    asked = f"{record}/ajax-api/2.0/mlflow/experiments/search"
+
+    def ask(headers: dict[str, str], who: tuple[str, str] | None = (USER, password)) -> httpx.Response:
+        return httpx.post(asked, json={"max_results": 10}, headers=headers, auth=who, timeout=60)
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda _: ask({}), range(12)))
+    assert [answer.status_code for answer in answers] == [200] * 12
+    assert {answer.json()["experiments"][0]["name"] for answer in answers} == {"Default"}
+    assert ask({"Origin": "https://evil.example"}).status_code == 403
+    assert ask({"Host": "evil.example"}).status_code == 403
+    assert ask({}, None).status_code == 401

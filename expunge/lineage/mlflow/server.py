@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 
-from expunge.lineage.mlflow.store import tracking_uri
+from expunge.lineage.mlflow.store import Store, plain_errors, tracking_uri
 from expunge.project.errors import ExpungeError
 from expunge.project.guard import LOOPBACK, USER, Guard, origins_of
 from expunge.project.paths import Paths
@@ -37,10 +37,12 @@ def serve(paths: Paths, port: int, public: list[str]) -> None:
     """Serve the record of the project in `paths` until interrupted.
 
     Raises:
-        ExpungeError: the settings or a public origin are not valid.
+        ExpungeError: the settings or a public origin are not valid, or the record cannot be opened.
     """
-    uri = tracking_uri(paths, load_params(paths.params).mlflow)
-    origins = origins_of(port, public)
+    params = load_params(paths.params).mlflow
+    uri, origins = tracking_uri(paths, params), origins_of(port, public)
+    with plain_errors(uri):
+        Store.open(paths, params, create=False)  # makes MLflow's tables before a page asks for ten things at once
     # Read when MLflow's application is imported.
     os.environ |= {
         "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(origin.partition("://")[2] for origin in origins),

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from filelock import FileLock
+
 from expunge.lineage.settings import MlflowParams
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
@@ -93,12 +95,20 @@ class Store:
         switch_off()
         # A server that is down should be reported in seconds, not after MLflow's seven retries.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        import mlflow
-
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
         uri = tracking_uri(paths, params)
         _set_global_uri(uri)
+        # MLflow makes its tables at the first question; two who ask at once break them for good.
+        lock = paths.checkpoints.parent / "mlflow-tables.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):
+            return cls._opened(paths, params, uri, create)
+
+    @classmethod
+    def _opened(cls, paths: Paths, params: MlflowParams, uri: str, create: bool) -> Store | None:
+        import mlflow
+
         client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
         experiment_id = _experiment(client, paths, params, uri, create)
         if experiment_id is None:
