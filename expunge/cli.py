@@ -23,6 +23,7 @@ from expunge.commands import (
 )
 from expunge.project.errors import ExpungeError
 from expunge.project.telemetry import switch_off
+from expunge.project.terminal import plain
 
 app = typer.Typer(
     name="expunge",
@@ -84,7 +85,7 @@ def main() -> None:
     try:
         app()
     except ExpungeError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print("Error: " + "\n".join(map(plain, str(error).splitlines())), file=sys.stderr)
         raise SystemExit(1) from None
     except OSError as error:
         print(f"Error: {error.filename or 'file system'}: {error.strerror or error}.", file=sys.stderr)

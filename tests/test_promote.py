@@ -10,6 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from certified import LEDGER, purged, requests_in_ledger
+from expunge.cli import app
 from expunge.lineage.mlflow.store import Store, existing_store
 from expunge.lineage.settings import MlflowParams
 from expunge.project.errors import ExpungeError
@@ -19,7 +20,8 @@ from expunge.proof.aliases import misplaced_aliases
 from expunge.proof.promotion import promote
 from expunge.settings import Params
 from expunge.steps.register import register
-from fake_release import make_project, params_of
+from fake_release import make_project, make_release, params_of
+from registered import write_registration
 
 pytestmark = pytest.mark.slow
 
@@ -151,3 +153,38 @@ def test_the_command_asks_on_a_terminal_only(project: Project, monkeypatch: pyte
     assert "champion" not in store_of(project).aliases()
     done = CliRunner().invoke(app, ["r001", "--by", "Ada", "--yes"])
     assert done.output == "clip/2 (r001) is champion, by Ada.\n"
+
+
+def test_what_somebody_wrote_in_mlflow_reaches_no_terminal_as_an_escape(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from expunge.commands import trace, verify
+
+    store = store_of(project)
+    store.client.set_model_version_tag(store.model, "2", "parent", "base\x1b[2J\nr001 is as certified")
+    store.client.set_registered_model_alias(store.model, "x", "2")
+    monkeypatch.chdir(project[0].root)
+    for command, module in (("verify", verify), ("trace", trace)):
+        monkeypatch.setattr(module, "load_params", lambda _: project[1])
+        shown = CliRunner().invoke(app, [command, "r001"])
+        assert shown.exit_code == (command == "verify")
+        assert not {"\x1b", "\x9b"} & set(shown.output), shown.output
+        assert "\nr001 is as certified" not in shown.output
+        store.client.set_model_version_tag(store.model, "2", "superseded_by", "\x9b31m")
+    store.client.delete_model_version_tag(store.model, "2", "superseded_by")
+    with pytest.raises(ExpungeError, match="one line of plain text"):
+        promote(*project, "r001", "Ada\x1b[2J")
+
+
+def test_the_alias_of_a_champion_that_a_newer_release_has_outdone_is_a_finding(project: Project) -> None:
+    from expunge.proof.audit import Audited, aliases_on_sound_models
+    from expunge.requests.ledger import Ledger
+
+    paths, params = project
+    assert promote(paths, params, "r001", "Ada") == "2"
+    make_release(paths, "r002", "r001", ["req-0003", "req-0004"])
+    paths.live.write_text("live: r002\n")
+    write_registration(paths, "r002", "passed")
+    findings = list(aliases_on_sound_models(Audited(paths, params, Ledger.open(LEDGER, paths.root))))
+    assert [finding.severity for finding in findings if "champion" in finding.problem] == ["warning"]
+    assert any("r002 has forgotten more since" in finding.problem for finding in findings)

@@ -18,6 +18,7 @@ from expunge.evaluation.metrics import BaseMetrics, Metrics, ReleaseMetrics, rea
 from expunge.project.documents import content_of
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
+from expunge.project.terminal import plain
 from expunge.settings import load_params
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
@@ -112,7 +113,7 @@ def status(as_json: JsonOption = False) -> None:
     states = blocking(Site(paths, params))
     for state in () if as_json else states:
         ends = f" `{state.command}` ends it." if state.command else ""
-        typer.echo(f"! {state.subject}: {state.problem}{ends}")
+        typer.echo(plain(f"! {state.subject}: {state.problem}{ends}"))
     ledger = Ledger.open(params.ledger, paths.root)
     served, honoured = served_requests(paths), honoured_requests(paths)
     waiting = [request.request_id for request in ledger.approved_unserved() if request.request_id not in served]

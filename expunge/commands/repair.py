@@ -10,15 +10,16 @@ from typing import Annotated
 
 import typer
 
+from expunge.commands.common import ByOption
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
+from expunge.project.terminal import plain
 from expunge.settings import load_params
 
 PASSPHRASE = "EXPUNGE_BACKUP_PASSPHRASE"
 PassphraseOption = Annotated[
     Path | None, typer.Option(help=f"File whose first line is the passphrase; else the variable {PASSPHRASE}.")
 ]
-ByOption = Annotated[str | None, typer.Option(help="The person who decides; the login name by default.")]
 
 
 def repair(
@@ -42,7 +43,8 @@ def repair(
         typer.echo("Nothing stops this project.")
         return
     for state in states:
-        typer.echo(f"{state.subject}: {state.problem}\n    → {state.remedy} ({state.command or 'by hand'})")
+        typer.echo(plain(f"{state.subject}: {state.problem}"))
+        typer.echo(plain(f"    → {state.remedy} ({state.command or 'by hand'})"))
     mendable = [state for state in states if state.mend]
     if mendable and not yes and sys.stdin.isatty():
         yes = typer.confirm(f"Do that for {len(mendable)} of {len(states)}?")
@@ -51,7 +53,7 @@ def repair(
         raise typer.Exit(1)
     for state in mendable:
         if state.mend:
-            typer.echo(f"{state.subject}: {state.mend(by or login_name())}")
+            typer.echo(plain(f"{state.subject}: {state.mend(by or login_name())}"))
     if blocking(site):
         typer.echo("Something is left; run `expunge repair` again to see it.")
         raise typer.Exit(1)
@@ -88,7 +90,7 @@ def restore(
     paths = Paths()
     site = Site(paths, load_params(paths.params))
     for note in bring_back(site, file, _passphrase(passphrase_file), by or login_name()):
-        typer.echo(note)
+        typer.echo(plain(note))
     typer.echo("Restored. `expunge verify` checks the whole project.")
 
 

@@ -6,12 +6,13 @@ import json
 from typing import Annotated
 
 import typer
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.tree import Tree
 
 from expunge.lineage.account import Account, NotInMlflow, RecordedInMlflow
 from expunge.project.paths import Paths
+from expunge.project.terminal import plain
 from expunge.settings import load_params
 
 MARKS = {
@@ -41,6 +42,11 @@ def trace(
         Console(highlight=False).print(tree_of(chain))
     if not chain.intact:
         raise typer.Exit(1)
+
+
+def escape(text: str | None) -> str:
+    """What anybody may have written in MLflow or in a file, so that neither Rich nor the terminal obeys it."""
+    return markup.escape(plain(text or ""))
 
 
 def tree_of(chain: Account) -> Tree:
@@ -85,9 +91,13 @@ def _add_mlflow(tree: Tree, record: RecordedInMlflow | NotInMlflow) -> None:
     branch = tree.add("MLflow")
     for version in record.versions:
         aliases = "".join(f"  [magenta]@{escape(alias)}[/magenta]" for alias in version.aliases)
-        superseded = f"  [yellow]superseded by {version.superseded_by}[/yellow]" if version.superseded_by else ""
+        superseded = (
+            f"  [yellow]superseded by {escape(version.superseded_by)}[/yellow]" if version.superseded_by else ""
+        )
         verdict = _verdict(version.verdict)
-        branch.add(f"{escape(version.version)}  {verdict}{aliases}{superseded}  [dim]run {version.run_id}[/dim]")
+        branch.add(
+            f"{escape(version.version)}  {verdict}{aliases}{superseded}  [dim]run {escape(version.run_id)}[/dim]"
+        )
 
 
 def _add_checks(tree: Tree, chain: Account) -> None:

@@ -13,6 +13,7 @@ import typer
 from expunge.lineage.account import Comparison
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
+from expunge.project.terminal import plain
 from expunge.settings import load_params
 
 SHORT = 12
@@ -190,11 +191,11 @@ def _looser(statement: dict[str, Any]) -> str:
 def _print_checks(checks: Sequence[Comparison]) -> None:
     for check in checks:
         if check.state == "mismatch":
-            typer.echo(f"✗ {check.where}: {check.what}: {_difference(check)}")
+            typer.echo(plain(f"✗ {check.where}: {check.what}: {_difference(check)}"))
         elif check.state == "changed":
-            typer.echo(f"! {check.where}: {check.what}: changed, {_difference(check)}")
+            typer.echo(plain(f"! {check.where}: {check.what}: changed, {_difference(check)}"))
         elif check.state == "missing":
-            typer.echo(f"? {check.where}: {check.what}: not here, so not checked")
+            typer.echo(plain(f"? {check.where}: {check.what}: not here, so not checked"))
 
 
 def _difference(check: Comparison) -> str:

@@ -42,9 +42,9 @@ def changed_by_hand(project: Project) -> list[str]:
         params = project.params.mlflow
         lost = f"there is no experiment {params.experiment} with a registered model {params.registered_model}"
         return [lost] if is_there(project.paths, params) else []
-    known = {version.tags.get("release") for version in project.versions}
-    found += [f"there is no version of release {name}" for name in project.names if name not in known]
-    if passed and passed[-1] in known and CANDIDATE not in project.aliases:
+    missing = [name for name in project.names if project.registration(name) and not project.current_version(name)]
+    found += [f"there is no version of release {name}" for name in missing]
+    if passed and passed[-1] not in missing and CANDIDATE not in project.aliases:
         found.append(f"no version has the alias {CANDIDATE}, which belongs to release {passed[-1]}")
     promoted = [version for version in project.versions if "promoted_by" in version.tags]
     if promoted and CHAMPION not in project.aliases:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import BASE, Paths
+from expunge.project.terminal import plain
 from expunge.releases.chain import honoured_requests, live_release
 from expunge.requests.ledger import Ledger
 from expunge.settings import Params
@@ -135,7 +136,7 @@ def markdown(findings: Sequence[Finding]) -> str:
         held = "the live model honours what was released, and nothing forgotten answers"
         return f"{head}\nThe ledger is whole, nothing is due soon, {held}."
     rows = [
-        f"| {finding.severity} | {finding.subject} | {_days(finding.days_left)} | {finding.problem} |"
+        plain(f"| {finding.severity} | {finding.subject} | {_days(finding.days_left)} | {finding.problem} |")
         for finding in findings
     ]
     return "\n".join([head, "| | what | days | problem |", "|-|-|-|-|", *rows])

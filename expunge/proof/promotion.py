@@ -14,6 +14,7 @@ from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
 from expunge.proof.certificate import purge_state
 from expunge.proof.verify import verify
+from expunge.requests.request import one_line
 from expunge.settings import Params
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def promote(paths: Paths, params: Params, name: str, by: str) -> str:
     """
     if not by.strip():
         raise ExpungeError("A champion is chosen by a person; name them with --by.")
+    one_line(by, "The name of who decides")
     project = Project(paths, params)
     if name not in project.names:
         raise ExpungeError(f"There is no release {name}; known releases: {', '.join(project.names)}.")

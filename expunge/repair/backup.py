@@ -30,7 +30,6 @@ from expunge.selection.sets import read_forget
 
 EVENTS = "events.jsonl"
 CERTIFICATES = ("reports/*/certificate.json", "reports/*/certificate.md", "reports/*/certificates/*")
-PRIVATE = 0o600
 
 
 def backup(site: Site, target: Path, passphrase: str) -> int:
@@ -49,8 +48,7 @@ def backup(site: Site, target: Path, passphrase: str) -> int:
         _add(archive, "about.json", json_bytes({"at": iso_seconds(utc_now()), "events": len(events)}))
         for path in _files(site):
             _add(archive, path.relative_to(site.paths.root).as_posix(), path.read_bytes())
-    write_bytes(target, seal(content.getvalue(), passphrase))
-    target.chmod(PRIVATE)
+    write_bytes(target, seal(content.getvalue(), passphrase), private=True)
     return len(events)
 
 

@@ -107,6 +107,7 @@ class ChainedLog:
         Raises:
             ExpungeError: the events are no whole chain, or the ledger has other events already.
         """
+        one_line(by, "The name of who decides")
         added = list(events)
 
         def step(connection: sa.Connection) -> Head:

@@ -15,20 +15,15 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from expunge.project.errors import ExpungeError, RequestRefused
 from expunge.project.files import digest_of
 from expunge.project.schema import Block
+from expunge.project.terminal import is_hidden, turns
 
 Basis = Literal["gdpr-art17", "ccpa", "copyright", "safety", "quality"]
-
-
-_DIRECTIONS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
-"""Characters that turn the direction of what follows them."""
 
 
 def _showable(text: str) -> str:
     """Refuse what could rewrite the terminal of the person who has to approve the request."""
     for character in text:
-        if (unicodedata.category(character) == "Cc" and character not in "\n\t") or (
-            unicodedata.bidirectional(character) in _DIRECTIONS
-        ):
+        if (unicodedata.category(character) == "Cc" and character not in "\n\t") or turns(character):
             raise ValueError(f"must not hold the control character U+{ord(character):04X}")
     return text
 
@@ -42,8 +37,7 @@ def one_line(text: str, what: str) -> str:
         RequestRefused: it holds a line break, an escape sequence or another character that is not shown.
     """
     for character in text:
-        hidden = unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs")
-        if hidden or unicodedata.bidirectional(character) in _DIRECTIONS:
+        if is_hidden(character):
             raise RequestRefused(f"{what} must be one line of plain text, without U+{ord(character):04X}.")
     return text
 
