@@ -126,6 +126,7 @@ def alone(paths: Paths) -> Iterator[None]:
 def _catalog(purge: Purge) -> None:
     before = None if purge.journal.attempts else data_version(purge.paths)
     remove_rows(purge.paths.catalog, purge.forgotten, before)
+    purge.paths.catalog_state.unlink(missing_ok=True)  # a build after this one keeps nothing of what was
 
 
 def _pipeline(purge: Purge) -> None:

@@ -72,6 +72,7 @@ class Facts:
         credit: what the corpus's licence asks to be named: source, licence, credit.
         figures: in the order in which they appear.
         pictures: retained pictures that forgotten captions find.
+        intake: of `base`, how many rows of the source are in quarantine, and why.
     """
 
     release: str
@@ -88,6 +89,7 @@ class Facts:
     rungs: Sequence[str] = ()
     gate: Mapping[str, Any] = field(default_factory=dict)
     pictures: Sequence[FoundPictures] = ()
+    intake: str | None = None
 
 
 def environment() -> jinja2.Environment:

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from expunge.corpus.catalog import MANIFEST
+from expunge.corpus.quarantine import read_intake
 from expunge.evaluation.metrics import Metrics, ReleaseMetrics, read_metrics
 from expunge.lineage.digests import catalog_digest, sha256_if_there, weights
 from expunge.lineage.dvc.locks import read_locks, relative
@@ -51,6 +52,7 @@ def gather(paths: Paths, name: str, gate: Mapping[str, Any]) -> Facts:
     manifest = read_json(paths.catalog / MANIFEST)
     names = chain(paths)
     names = names[: names.index(name) + 1]
+    intake = read_intake(paths.quarantine)
     return Facts(
         release=name,
         metrics=metrics,
@@ -70,6 +72,7 @@ def gather(paths: Paths, name: str, gate: Mapping[str, Any]) -> Facts:
         rungs=[rung.name for rung in description.rungs] if description else (),
         gate=gate,
         pictures=found_pictures(paths, name, _forgotten(paths, name)) if description else (),
+        intake=intake.sentence() if intake and description is None else None,
     )
 
 
