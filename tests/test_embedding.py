@@ -17,8 +17,10 @@ from expunge.models import clip
 from expunge.models.files import preprocess_digest
 from expunge.project.errors import ExpungeError
 from expunge.project.files import sha256_file
+from formats import corpus, folder_csv
 from models import tiny_clip
 from samples import make_catalog
+from test_sources import build, params_of
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +67,22 @@ def test_an_interrupted_run_keeps_its_shards_and_ends_with_the_same_bytes(tmp_pa
     assert (encoded, kept) == (shard.rows, len(catalog) - shard.rows)
     assert digests(tmp_path / "store") == whole
     assert not list((tmp_path / "store").glob(".*"))
+
+
+def test_one_changed_picture_of_hundreds_means_one_shard_written_and_one_embedded(tmp_path: Path) -> None:
+    rows = corpus(300)
+    params = params_of(folder_csv(tmp_path / "data", rows), rows_per_shard=32)
+    catalog = build(tmp_path, params).catalog
+    made_from = embed(tmp_path, catalog)
+    path = tmp_path / "data" / "pictures" / rows[150].class_ / f"{rows[150].name}.png"
+    path.write_bytes(corpus(301)[-1].picture)
+    built = build(tmp_path, params)
+    shards = len(catalog.shards)
+    assert (built.written, built.kept) == (1, shards - 1)
+    changed = next(shard for shard, old in zip(built.catalog.shards, catalog.shards, strict=True) if shard != old)
+    made_from = origin(built.catalog, made_from.model, made_from.preprocessing, set())
+    encoded, kept = embed_catalog(tmp_path / "store", built.catalog, tiny_clip(0), made_from, set(), batch_size=64)
+    assert (encoded, kept) == (changed.rows, 300 - changed.rows)
 
 
 def test_vectors_of_two_models_in_one_store_are_refused(tmp_path: Path, catalog: Catalog) -> None:

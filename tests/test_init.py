@@ -10,13 +10,14 @@ from typer.testing import CliRunner
 
 from expunge import __version__
 from expunge.cli import app
-from expunge.commands.own_data import own_settings
+from expunge.commands.own_data import asked, own_settings
 from expunge.corpus.settings import CatalogParams
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
 from expunge.project.template import template_files
 from expunge.requests.ledger import Ledger
 from expunge.settings import load_params
+from formats import corpus, folder_csv
 from project import ROOT, run, tiny_params, write_params
 
 
@@ -135,6 +136,60 @@ def test_the_settings_differ_from_the_repositorys_in_what_is_the_demos_only() ->
     ours["catalog"].pop("source")
     ours["train"]["templates"].remove("an emoji of {caption}")
     assert ours == theirs
+
+
+def test_ones_own_data_is_named_by_flags(tmp_path: Path) -> None:
+    said = folder_csv(tmp_path / "theirs", corpus(12))
+    flags = ("--data", said["data"], "--captions", said["captions"], "--map", "caption=title,caption=text,subject=user")
+    started(tmp_path / "project", "--source", "folder", *flags)
+    catalog = load_params(tmp_path / "project" / "params.yaml").catalog
+    assert (catalog.source, catalog.data, catalog.captions) == ("folder", said["data"], said["captions"])
+    assert catalog.map.caption == ("title", "text")
+    assert catalog.map.subject == "user"
+    stages = yaml.safe_load((tmp_path / "project" / "dvc.yaml").read_text())["stages"]
+    assert {said["data"], said["captions"]} <= set(stages["catalog"]["deps"])
+    assert "emoji" not in (tmp_path / "project" / "params.yaml").read_text().replace("openmoji", "")
+
+
+def test_data_inside_of_the_project_is_named_from_there(tmp_path: Path) -> None:
+    folder_csv(tmp_path / "project" / "ours", corpus(12))
+    data = str(tmp_path / "project" / "ours" / "pictures")
+    started(tmp_path / "project", "--source", "folder", "--data", data, "--yes")
+    assert load_params(tmp_path / "project" / "params.yaml").catalog.data == "ours/pictures"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--source", "folder"), "--data is missing"),
+        (("--source", "folder", "--data", "gone"), "gone is not there"),
+        (("--source", "folder", "--data", "."), "holds the project itself"),
+        (("--source", "coco", "--data", "there"), "--captions is missing"),
+        (("--source", "folder", "--data", "there", "--map", "colour=red"), "map.colour: extra inputs"),
+        (("--source", "folder", "--data", "there", "--map", "caption"), "is no FIELD=COLUMN"),
+    ],
+)
+def test_what_cannot_be_a_corpus_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(ExpungeError, match=message):
+        started(tmp_path / "project", *flags)
+    assert not (tmp_path / "project").exists()
+
+
+def test_on_a_terminal_what_was_not_said_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"Where do samples": "coco", "Where does the data": "/srv/coco", "Which file": "/srv/captions.json"}
+
+    def answer(question: str, **_: object) -> str:
+        return next(reply for start, reply in answers.items() if question.startswith(start))
+
+    monkeypatch.setattr("typer.prompt", answer)
+    expected = {"source": "coco", "data": "/srv/coco", "captions": "/srv/captions.json"}
+    assert asked(None, None, None, interactive=True) == expected
+    assert asked("folder", "/srv/x", "/srv/y.csv", interactive=True)["captions"] == "/srv/y.csv"
+    assert asked(None, None, None, interactive=False)["source"] == "openmoji"
 
 
 @pytest.mark.slow
