@@ -83,8 +83,9 @@ def serve(paths: Paths, port: int, public: list[str], processes: list[subprocess
     write_bytes(paths.server_environment, "".join(lines).encode(), private=True)
     print(
         f"Prefect is at {origins[0]}. The deployment release/nightly runs at 02:00 UTC and audit/daily at 06:00 UTC; "
-        f"intake/requests takes requests. Sign in with {USER}:PASSWORD, the password being the content of "
-        f"{paths.server_secret}; `. {paths.server_environment}` lets `prefect` in another shell do so. "
+        "intake/requests takes requests, and review/requests asks for a decision on one. "
+        f"Sign in with {USER}:PASSWORD, the password being the content of {paths.server_secret}; "
+        f"`. {paths.server_environment}` lets `prefect` in another shell do so. "
         "Ctrl-C stops all."
     )
     while all(process.poll() is None for process in processes):

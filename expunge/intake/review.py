@@ -49,6 +49,44 @@ def look(desk: Desk, request_id: str, by: str | None = None) -> Look:
     return Look(found, desk.ledger.get(request_id).shown_near_duplicates, page)
 
 
+def preview_markdown(shown: Look, record: Record) -> str:
+    """A preview for Prefect's pages: numbers and ids, and never a picture or a caption."""
+    found, request = shown.preview, record.request
+    lines = [
+        f"# {found.request_id} would delete {found.samples} samples",
+        f"Basis {request.basis}, due on {request.due}. It selects: "
+        + "; ".join(f"`{selector.summary}`" for selector in request.selectors)
+        + ".",
+        f"Splits: {', '.join(f'{count} {split}' for split, count in found.by_split.items())}."
+        + (f" Pictures, on the machine that previewed it: `{shown.page}`." if shown.page else ""),
+        "| class | samples |\n|-|-|\n" + "\n".join(_row(name, str(count)) for name, count in found.by_class.items()),
+    ]
+    for title, finding in (
+        ("Near-duplicates: each stays unless you say yes", found.near_duplicates),
+        ("Same captions, not selected", found.captions),
+        ("Same concepts, not selected", found.concepts),
+        ("Nearest neighbours, which must stay as they are", found.neighbours),
+    ):
+        lines.append(f"## {title}\n\n{'' if finding.total is None else f'{finding.total}: '}{finding.rule}")
+        rows = [
+            _row(
+                one.sample_id,
+                one.class_name,
+                one.resembles,
+                "" if one.score is None else f"{one.score:.3f}",
+                one.reason or "",
+            )
+            for one in finding.shown
+        ]
+        if rows:
+            lines.append("\n".join(["| sample | class | resembles | score | evidence |", "|-|-|-|-|-|", *rows]))
+    return "\n\n".join(lines) + "\n"
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
 @dataclass(frozen=True)
 class Approved:
     """What an approval takes along.
