@@ -19,13 +19,14 @@ export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: install demo test fast lint types check stages ui serve bench bench-forgetting clean help
+.PHONY: install demo test fast lint types check stages docs ui serve bench bench-forgetting clean help
 
 help:
 	@echo "make demo   install, build the corpus, the base model and release r001, print the summary"
 	@echo "make test   install and run all tests"
 	@echo "make check  lint, types, import contracts and the fast tests: before every commit"
 	@echo "make stages write dvc.yaml and releases/*/dvc.yaml anew after a change of what the library imports"
+	@echo "make docs   the documentation site, in site/: open site/index.html"
 	@echo "make ui     MLflow on http://$(HOST):$(UI_PORT)"
 	@echo "make serve  Prefect server and worker on http://$(HOST):$(PREFECT_PORT), with the nightly deployment"
 	@echo "make bench  measure the pipeline on this machine and write bench/results/"
@@ -61,6 +62,10 @@ check: lint types fast
 
 stages: $(STAMP)
 	expunge stages
+
+docs: $(STAMP)
+	typer expunge.cli utils docs --name expunge --title Commands --output docs/reference/commands.md
+	zensical build --strict
 
 ui: $(STAMP)
 	python -m expunge.lineage.mlflow.server --port $(UI_PORT)

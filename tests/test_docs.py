@@ -1,0 +1,141 @@
+"""The documentation: it builds without a broken link, and what it tells people to type exists and does what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from expunge.cli import app
+from project import ROOT
+
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+COMMAND = re.compile(r"(?<![\w./-])expunge ((?:[a-z][a-z-]*|-{1,2}\w)[^`\n#]*)")
+
+
+def commands(text: str) -> list[list[str]]:
+    """The words after `expunge` of every command that a page shows in code, alone or in a line of shell."""
+    code = [found for fence, found in FENCE.findall(text) if fence in ("console", "")]
+    code += re.findall(r"`([^`\n]+)`", FENCE.sub("", text))
+    found = []
+    for piece in code:
+        for one in COMMAND.findall(piece):
+            words = re.split(r"\s{2,}|[|;&)…→\[]", one)[0]
+            found.append(words.replace('"', "").replace("'", "").split())
+    return found
+
+
+def unknown(words: list[str]) -> str | None:
+    """What of a command does not exist: a subcommand, or a flag of it."""
+    command: Any = typer.main.get_command(app)
+    for word in words:
+        if word.startswith("-"):
+            known = {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
+            flag = word.rstrip(".,:").partition("=")[0]
+            if flag not in {*known, "--help", "-h"}:
+                return f"{command.name} {flag}"
+        elif hasattr(command, "commands"):
+            name = word.rstrip(".,:")
+            if name not in command.commands:
+                return name
+            command = command.commands[name]
+    return None
+
+
+def test_every_command_and_flag_of_the_documentation_exists() -> None:
+    shown = {page: commands(page.read_text(encoding="utf-8")) for page in PAGES}
+    assert sum(map(len, shown.values())) > 60
+    wrong = {(page.name, problem) for page, found in shown.items() for one in found if (problem := unknown(one))}
+    assert wrong == set()
+
+
+@pytest.mark.parametrize(
+    "line", ["`expunge forget r001`", "`expunge release --fast`", "```console\n$ expunge request ad\n```"]
+)
+def test_a_command_that_does_not_exist_is_found(line: str) -> None:
+    [words] = commands(f"Run {line} now" if line.startswith("`e") else f"{line}\n")
+    assert unknown(words)
+
+
+def built(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Build the site from a copy of its sources in `folder`."""
+    shutil.copytree(ROOT / "docs", folder / "docs", ignore=shutil.ignore_patterns("commands.md"), dirs_exist_ok=True)
+    shutil.copy(ROOT / "zensical.toml", folder)
+    if not (folder / "expunge").exists():
+        (folder / "expunge").symlink_to(ROOT / "expunge")
+    environment = os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    reference = ["typer", "expunge.cli", "utils", "docs", "--name", "expunge", "--title", "Commands"]
+    subprocess.run([*reference, "--output", "docs/reference/commands.md"], cwd=folder, env=environment, check=True)
+    return subprocess.run(
+        ["zensical", "build", "--strict"], cwd=folder, env=environment, capture_output=True, text=True
+    )
+
+
+def test_the_site_builds_without_a_broken_link_and_asks_nobody(tmp_path: Path) -> None:
+    done = built(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (tmp_path / "site" / "reference" / "library.html").read_text(encoding="utf-8")
+    assert "durable, hash-chained record of all deletion requests" in page  # a docstring
+    assert "expunge purge" in (tmp_path / "site" / "reference" / "commands.html").read_text(encoding="utf-8")
+    for html in (tmp_path / "site").rglob("*.html"):
+        outside = re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=\"?(https?://[^\">\s]+)", html.read_text())
+        assert outside == [], html
+
+
+def test_a_broken_link_stops_the_build(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    built(tmp_path)
+    with open(tmp_path / "docs" / "index.md", "a", encoding="utf-8") as stream:
+        stream.write("\n[gone](no-such-page.md)\n")
+    done = subprocess.run(["zensical", "build", "--strict"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+
+
+def steps(page: str) -> list[tuple[str, list[str]]]:
+    """The commands of a page's console blocks, each with the lines that the page shows as its output."""
+    found: list[tuple[str, list[str]]] = []
+    for fence, block in FENCE.findall(page):
+        if fence != "console":
+            continue
+        lines = iter(block.splitlines())
+        for line in lines:
+            if line.startswith("$ "):
+                command = line[2:]
+                if here := re.search(r"<<'(\w+)'", command):
+                    for more in lines:
+                        command += f"\n{more}"
+                        if more == here.group(1):
+                            break
+                found.append((command, []))
+            else:
+                found[-1][1].append(line)
+    return found
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs_from_top_to_bottom_and_prints_what_it_says(tmp_path: Path) -> None:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    # The project has no sources of the library: those of this checkout are found here.
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+    where = tmp_path
+    said = steps((ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8"))
+    assert len(said) > 12
+    for command, expected in said:
+        if command.startswith("cd "):
+            where /= shlex.split(command)[1]
+            continue
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=where, env=environment, capture_output=True, text=True, timeout=600
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        for line in expected:
+            assert line in done.stdout, f"{command}\n{done.stdout}"
