@@ -6,39 +6,72 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any
 
 from prefect import flow, get_run_logger
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.runtime import flow_run
+from prefect.states import Failed, State
 
 from expunge.project.errors import ExpungeError
 from expunge.project.files import read_json
-from expunge.project.paths import Paths
-from expunge.releases.chain import load_release, next_name
+from expunge.project.paths import BASE, Paths
+from expunge.releases.chain import is_finished, live_release, load_release, next_name
 from expunge.releases.cut import cut_planned
 from expunge.releases.plan import drop_withdrawn, plan
 from expunge.releases.release import Release
+from expunge.repair.index_page import write_index
 from expunge.requests.ledger import Ledger
 from expunge.selection.forget import forget_rows
 from expunge.settings import load_params
+from flows.notices import GATE_FAILED, tell
 from tasks import steps
 
 
-@flow(name="release")
-def release(method: str | None = None, name: str | None = None) -> dict[str, Any] | None:
+def run_name() -> str:
+    """What the run is called: the release that it makes."""
+    paths = Paths()
+    given = flow_run.parameters.get("name")
+    try:
+        live = live_release(paths)
+        unfinished = live if live != BASE and not is_finished(paths, live) else None
+        return f"release {given or unfinished or next_name(paths)}"
+    except ExpungeError:
+        return "release"
+
+
+@flow(name="release", flow_run_name=run_name)
+def release(method: str | None = None, name: str | None = None) -> dict[str, Any] | State[Any] | None:
     """Cut a release from all approved, unserved requests, and those that the live model no longer honours, and run it.
 
     A release that an earlier run left unfinished is finished instead, unless one of its requests was withdrawn: then it
     is cut anew without it. Returns the digests of every step's outputs, or
-    None where nothing is approved.
+    None where nothing is approved. A run that cannot go on, or whose release failed its gate, ends as failed with one
+    sentence that says what to do.
 
     Args:
         method: unlearning method; those of `release.methods` of params.yaml, in turn, by default.
         name: the release's name; the next number by default.
     """
-    logger = get_run_logger()
     paths = Paths()
+    try:
+        return _release(paths, method, name)
+    except ExpungeError as error:
+        return Failed(message=str(error))
+    finally:
+        _show(paths)
+
+
+def _show(paths: Paths) -> None:
+    """Write the index and say its first line; what stops that stops the release as well, and is said there."""
+    with contextlib.suppress(ExpungeError):
+        get_run_logger().info("%s", write_index(paths, load_params(paths.params)).first.line)
+
+
+def _release(paths: Paths, method: str | None, name: str | None) -> dict[str, Any] | None:
+    logger = get_run_logger()
     params = load_params(paths.params)
     ledger = Ledger.open(params.ledger, paths.root)
     if dropped := drop_withdrawn(paths, ledger):
@@ -66,20 +99,26 @@ def release(method: str | None = None, name: str | None = None) -> dict[str, Any
 
 def _run(description: Release) -> dict[str, Any]:
     name = description.release
-    digests = {"select": steps.select(name)}
-    if description.gold:  # before unlearning, since a ladder of methods is judged by it
-        digests["gold"] = steps.gold(name)
-    for step in (steps.unlearn, steps.embed, steps.index, steps.evaluate, steps.report, steps.register):
+    after = (steps.unlearn, steps.embed, steps.index, steps.evaluate, steps.report, steps.register)
+    # The gold standard comes before unlearning, since a ladder of methods is judged by it.
+    order = [steps.select, *([steps.gold] if description.gold else []), *after]
+    digests = {}
+    done = create_progress_artifact(0.0, key=f"release-{name}-progress", description=f"Steps of release {name}")
+    for number, step in enumerate(order, 1):
         digests[step.name] = step(name)
+        update_progress_artifact(done, 100 * number / (len(order) + 1))
     steps.live()
+    update_progress_artifact(done, 100.0)
     metrics = read_json(Paths().release(name).metrics)
     create_markdown_artifact(_summary(metrics), key=f"release-{name}", description=f"Verdict of release {name}")
     failed = [check["name"] for check in metrics["gate"]["checks"] if not check["passed"]]
     if failed:
+        unserved = ", ".join(metrics["requests"])
+        problem = f"Release {name} failed its gate ({', '.join(failed)}); {unserved} are not served."
+        tell(GATE_FAILED, "release", name, problem, "expunge repair")
         raise ExpungeError(
-            f"Release {name} failed its gate ({', '.join(failed)}) and is registered as failed; its requests are not "
-            f"served. Try another method: edit releases/{name}/release.yaml and run `dvc repro`, or run "
-            "`expunge repair` and then `expunge release --method NAME`."
+            f"{problem} Next: `expunge repair --yes`, then `expunge release --method NAME` with another method "
+            f"(`retrain` is the surest). Or edit releases/{name}/release.yaml and run `dvc repro`."
         )
     return {"release": name, "diagnosis": metrics["diagnosis"], "digests": digests}
 
@@ -93,17 +132,17 @@ def _summary(metrics: dict[str, Any]) -> str:
     verdict = "passed" if metrics["gate"]["passed"] else "failed"
     head = f"# Release {metrics['release']}: {metrics['diagnosis']}, gate {verdict}\n\nRequests: "
     table = ["| check | result | value | limit |", "|-|-|-|-|", *rows]
-    return "\n".join([head + ", ".join(metrics["requests"]), "", *table])
+    where = f"Report: `reports/{metrics['release']}/report.html`; all requests: `reports/index.html`."
+    return "\n".join([head + ", ".join(metrics["requests"]), "", where, "", *table])
 
 
 def main() -> None:
     """Run the flow once in this process: `python -m flows.release [METHOD [NAME]]`."""
     method, name = (*sys.argv[1:], "", "")[:2]
-    try:
-        release(method or None, name or None)
-    except ExpungeError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    state = release(method or None, name or None, return_state=True)
+    if not state.is_completed():
+        print(f"Error: {state.message}", file=sys.stderr)
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -28,6 +29,7 @@ def reproduce(target: str, alone: bool = True) -> dict[str, str]:
     from dvc.repo import Repo
 
     _use_this_python()
+    _say_once()
     paths = Paths()
     paths.slot.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -40,6 +42,13 @@ def reproduce(target: str, alone: bool = True) -> dict[str, str]:
     lock = str(Path(lock).with_name("dvc.lock")) if lock else "dvc.lock"
     outputs = read_locks(paths).outs.values()
     return {entry.path: entry.md5 for entry in outputs if (entry.lock, entry.stage) == (lock, stage)}
+
+
+def _say_once() -> None:
+    """DVC prints by itself: Prefect's handler would print it again. Its hints on git are for other readers."""
+    logging.getLogger("dvc").propagate = False
+    for name in ("dvc.repo.scm_context", "dvc.dvcfile"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _use_this_python() -> None:

@@ -140,6 +140,8 @@ def test_the_flow_fails_with_an_artifact_that_names_ids_and_days(
     root = audited.paths.root
     monkeypatch.chdir(root)
     monkeypatch.setattr(module, "load_params", lambda _: audited.params)
+    told: list[tuple[str, ...]] = []
+    monkeypatch.setattr(module, "tell", lambda *words: told.append(words))
     assert module.audit(return_state=True).is_completed()
     approved(audited.ledger)
     state = module.audit(return_state=True)
@@ -151,6 +153,9 @@ def test_the_flow_fails_with_an_artifact_that_names_ids_and_days(
             return max(await client.read_artifacts(artifact_filter=key), key=lambda found: found.created).data
 
     text = asyncio.run(newest())
+    assert text.startswith("**req-0001: It is approved and ")
     assert "| failure | req-0001 |" in text
+    assert next((event, name) for event, _, name, *_ in told) == ("expunge.request.overdue", "req-0001")
+    assert told[-1][0] == "expunge.audit.failed"
     assert "drum" not in text
     shutil.rmtree(root / ".expunge")

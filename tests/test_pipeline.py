@@ -160,6 +160,13 @@ def test_a_release_that_fails_its_gate_is_no_candidate_and_says_which_check_fail
     failed = run(project, "expunge", "release", check=False)
     assert failed.returncode == 1
     assert "forget_similarity" in failed.stderr
+    [said] = [line for line in failed.stderr.splitlines() if line.startswith("Error:")]
+    assert "req-0001 are not served. Next: `expunge repair --yes`" in said
+    assert "Traceback" not in failed.stderr + failed.stdout
+    assert (failed.stdout + failed.stderr).count("Running stage 'releases/r001/dvc.yaml:select'") == 1
+    index = (project / "reports" / "index.html").read_text(encoding="utf-8")
+    assert "r001</h1>" in index
+    assert "It failed its gate" in index
     assert not (project / "models" / "gold").exists()
     _, release = versions(project)
     assert release["verdict"] == "failed"

@@ -18,15 +18,18 @@ def audit(as_json: Annotated[bool, typer.Option("--json", help="Machine-readable
     """Look for broken promises: ledger, due dates, live model, aliases, search. Status 1 if there is one."""
     from expunge.proof.audit import Audited, markdown
     from expunge.proof.audit import audit as find
+    from expunge.repair.index_page import write_index
     from expunge.repair.states import AUDIT
     from expunge.requests.ledger import Ledger
 
     paths = Paths()
     params = load_params(paths.params)
     findings = find(Audited(paths, params, Ledger.open(params.ledger, paths.root)), AUDIT)
+    first = write_index(paths, params).first
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
+        typer.echo(first.line)
         Console().print(Markdown(markdown(findings)))
     if any(finding.severity == "failure" for finding in findings):
         raise typer.Exit(1)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-
-if TYPE_CHECKING:
-    pass
-
 
 STATE_STYLES = {
     "received": "yellow",
@@ -66,6 +64,13 @@ class State(StrEnum):
     released = "released"
     purged = "purged"
     verified = "verified"
+
+
+def has_desktop() -> bool:
+    """Whether a page can be opened where the user sees it: not on a server that is reached by a terminal alone."""
+    if sys.platform in ("darwin", "win32"):
+        return "SSH_CONNECTION" not in os.environ
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def print_json(value: Any) -> None:

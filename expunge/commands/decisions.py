@@ -8,7 +8,15 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from expunge.commands.common import ByOption, IdArgument, JsonOption, console, count_samples, print_json
+from expunge.commands.common import (
+    ByOption,
+    IdArgument,
+    JsonOption,
+    console,
+    count_samples,
+    has_desktop,
+    print_json,
+)
 from expunge.intake.desk import Desk
 from expunge.project.paths import Paths
 
@@ -28,7 +36,7 @@ def preview(request_id: IdArgument, as_json: JsonOption = False) -> None:
     _print_preview(found)
     if page:
         console.print(f"\nPictures for the reviewer: {page}")
-        if console.is_terminal:
+        if console.is_terminal and has_desktop():
             typer.launch(str(page))
 
 

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+if TYPE_CHECKING:
+    from expunge.repair.overview import ReleaseLine, RequestState
+
 from expunge.evaluation.metrics import BaseMetrics, Metrics, ReleaseMetrics, read_metrics
 from expunge.project.documents import content_of
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
+from expunge.project.prefect_home import running_server
+from expunge.project.progress import is_quiet
 from expunge.project.terminal import plain
-from expunge.settings import load_params
+from expunge.settings import Params, load_params
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+MARKS = {"failure": "!", "warning": "!", "note": "·", "good": "✓"}
 COLUMNS = {"original": "before", "unlearned": "after", "retrained": "retrained"}
 
 
@@ -31,6 +39,8 @@ def release(
         typer.Option(help="The one method to use; those of `release.methods` in turn by default."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the release; the next number by default.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's own log as well.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Cut a release from all approved, unserved requests, and those that the live model no longer honours; run it."""
     from pydantic import ValidationError
@@ -57,21 +67,49 @@ def release(
             raise ExpungeError(f"--name: {error}.") from None
     ledger = Ledger.open(params.ledger, paths.root)
     if dropped := drop_withdrawn(paths, ledger):
-        typer.echo(f"Release {dropped} held a withdrawn request; it is cut anew without it.")
+        typer.echo(f"Release {dropped} held a withdrawn request; it is cut anew without it.", err=True)
     todo = plan(paths, ledger)
     if todo.again and not todo.unfinished:
-        typer.echo(f"Served again, for no live release honours them: {', '.join(todo.again)}.")
+        typer.echo(f"Served again, for no live release honours them: {', '.join(todo.again)}.", err=True)
     if not todo.unfinished and not todo.requests:
-        typer.echo("No approved request is waiting; nothing was done.")
+        _nothing_to_do(paths, params, as_json)
         return
-    # A process of its own: Prefect's temporary server and its loggers end with it. On a loaded machine the server takes
-    # longer to start than the 20 s that Prefect waits.
-    environment = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300"} | os.environ
-    flow = [sys.executable, "-m", "flows.release", method or "", name or ""]
-    run = subprocess.run(flow, env=environment, check=False)
+    run = subprocess.run(
+        [sys.executable, "-m", "flows.release", method or "", name or ""],
+        env=_environment(paths, verbose),
+        stdout=subprocess.DEVNULL if as_json or is_quiet() else None,
+        check=False,
+    )
     if run.returncode:
         raise SystemExit(run.returncode)
-    report()
+    report(as_json=as_json)
+
+
+def _nothing_to_do(paths: Paths, params: Params, as_json: bool) -> None:
+    """Say that no approved request waits, and what does wait instead."""
+    from expunge.repair.index_page import write_index
+
+    first = write_index(paths, params).first
+    if as_json:
+        typer.echo(json.dumps({"release": None, "first": asdict(first)}, indent=2))
+        return
+    typer.echo("No approved request is waiting; nothing was done.")
+    if first.tone != "good":
+        typer.echo(plain(f"{MARKS[first.tone]} {first.line}"))
+
+
+def _environment(paths: Paths, verbose: bool) -> dict[str, str]:
+    """Of the process in which the flow runs, which ends Prefect's temporary server and its loggers with it.
+
+    Where the project's own server runs, the run shows there, and none has to be started.
+    """
+    # On a loaded machine the temporary server takes longer to start than the 20 s that Prefect waits.
+    found = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300"}
+    if not verbose:
+        found["PREFECT_LOGGING_LEVEL"] = "CRITICAL"
+    if "PREFECT_API_URL" not in os.environ:
+        found |= running_server(paths)
+    return found | os.environ
 
 
 class Shown(StrEnum):
@@ -93,6 +131,7 @@ def report(
     paths = Paths()
     name = release or live_release(paths)
     metrics = _metrics(paths, name)
+    _write_index(paths)
     if as_json:
         typer.echo(json.dumps(content_of(metrics), indent=2, sort_keys=True))
     elif isinstance(metrics, BaseMetrics):
@@ -101,62 +140,46 @@ def report(
         _print_release(paths, metrics)
 
 
+def _write_index(paths: Paths) -> None:
+    """Bring the index up to date; where the ledger cannot be read, the figures are shown all the same."""
+    from expunge.repair.index_page import write_index
+
+    with contextlib.suppress(ExpungeError):
+        write_index(paths, load_params(paths.params))
+
+
 def status(as_json: JsonOption = False) -> None:
-    """Print the chain of releases, which requests wait and for how long, and which are not honoured."""
-    from expunge.releases.chain import chain, honoured_requests, served_requests
-    from expunge.repair.state import Site
-    from expunge.repair.states import blocking
-    from expunge.requests.ledger import Ledger
+    """Say first what waits and why; then the chain of releases, and which requests are open or not honoured."""
+    from expunge.repair.index_page import write_index
 
     paths = Paths()
-    params = load_params(paths.params)
-    states = blocking(Site(paths, params))
-    for state in () if as_json else states:
-        ends = f" `{state.command}` ends it." if state.command else ""
-        typer.echo(plain(f"! {state.subject}: {state.problem}{ends}"))
-    ledger = Ledger.open(params.ledger, paths.root)
-    served, honoured = served_requests(paths), honoured_requests(paths)
-    waiting = [request.request_id for request in ledger.approved_unserved() if request.request_id not in served]
-    releases = [_state(paths, name, served) for name in chain(paths)]
-    requests = [
-        {
-            "request_id": record.request.request_id,
-            "state": record.state,
-            "due": str(record.request.due),
-            "days_left": record.days_left(ledger.today) if record.is_open else None,
-            "released_by": record.release,
-            "honoured_by": honoured.get(record.request.request_id) if record.release else None,
-        }
-        for record in ledger.records()
-    ]
+    found = write_index(paths, load_params(paths.params))
     if as_json:
-        blocked = [{key: getattr(state, key) for key in ("subject", "problem", "command")} for state in states]
-        content = {"blocking": blocked, "releases": releases, "waiting": waiting, "requests": requests}
-        typer.echo(json.dumps(content, indent=2))
+        typer.echo(json.dumps(found.as_dict(), indent=2))
         return
+    for notice in found.notices:
+        typer.echo(plain(f"{MARKS[notice.tone]} {notice.line}"))
     console = Console()
-    console.print(_release_table(releases))
-    console.print(f"Approved and waiting: {', '.join(waiting) or 'none'}.")
-    if open_requests := [row for row in requests if row["days_left"] is not None]:
-        console.print(_request_table(open_requests))
-    lost = [row for row in requests if row["released_by"] and not row["honoured_by"]]
-    for row in lost:
-        console.print(f"[red]not honoured[/red]: {row['request_id']}, {row['state']} with {row['released_by']}")
-    if lost:
-        console.print("The live model does not honour them; `expunge release` serves them again.")
+    console.print(_release_table(found.releases))
+    console.print(f"Approved and waiting: {', '.join(found.waiting) or 'none'}.")
+    if found.open:
+        console.print(_request_table(found.open))
+    for row in found.lost:
+        console.print(f"[red]not honoured[/red]: {row.request_id}, {row.state} with {row.released_by}")
+    console.print(f"[dim]The same as a page: {paths.overview}[/dim]")
 
 
-def _release_table(rows: list[dict[str, Any]]) -> Table:
+def _release_table(rows: list[ReleaseLine]) -> Table:
     table = Table("release", "requests", "method", "verdict", title="Releases, oldest first")
     for row in rows:
-        table.add_row(row["release"], ", ".join(row["requests"]) or "–", row["method"] or "–", row["verdict"])
+        table.add_row(row.release, ", ".join(row.requests) or "–", row.method or "–", row.verdict)
     return table
 
 
-def _request_table(rows: list[dict[str, Any]]) -> Table:
+def _request_table(rows: list[RequestState]) -> Table:
     table = Table("request", "state", "due", "", title="Open requests, the most urgent first")
-    for row in sorted(rows, key=lambda row: (row["days_left"], row["request_id"])):
-        table.add_row(row["request_id"], row["state"], row["due"], countdown(row["days_left"]))
+    for row in rows:
+        table.add_row(row.request_id, row.state, row.due, countdown(row.days_left or 0))
     return table
 
 
@@ -209,21 +232,6 @@ def _metrics(paths: Paths, name: str) -> Metrics:
     return read_metrics(paths.release(name).metrics)
 
 
-def _state(paths: Paths, name: str, served: dict[str, str]) -> dict[str, Any]:
-    from expunge.releases.chain import is_purged
-    from expunge.releases.registration import registered
-
-    where = paths.release(name)
-    if where.registration.is_file():
-        verdict: str = registered(paths, name).verdict
-    else:
-        verdict = "purged" if is_purged(paths, name) else "unfinished"
-    metrics = read_metrics(where.metrics) if where.metrics.is_file() else None
-    method = metrics.method if isinstance(metrics, ReleaseMetrics) else None
-    requests = sorted(request for request, server in served.items() if server == name)
-    return {"release": name, "requests": requests, "method": method, "verdict": verdict}
-
-
 def _print_base(metrics: BaseMetrics) -> None:
     table = Table("set", "pairs", *[str(shown) for shown in Shown], title="Base model: no request served yet")
     for name, figures in metrics.model.groups.items():
@@ -261,12 +269,13 @@ def _print_release(paths: Paths, metrics: ReleaseMetrics) -> None:
         console.print(f"  failed: {check.name} {check.value:.3f} > {check.limit:.3f}  {check.meaning}")
     if cost.retrain_seconds:
         ratio = cost.retrain_seconds / cost.unlearn_seconds
+        compared = f"{ratio:.1f} times cheaper" if ratio >= 1 else f"{1 / ratio:.1f} times dearer"
         console.print(
-            f"Unlearning took {cost.unlearn_seconds:.1f} s, retraining {cost.retrain_seconds:.1f} s: "
-            f"{ratio:.1f} times cheaper."
+            f"Unlearning took {cost.unlearn_seconds:.1f} s, retraining {cost.retrain_seconds:.1f} s: {compared}."
         )
     console.print("\nLook next:")
     console.print(f"  {paths.release(name).page}   the report, one self-contained page")
+    console.print(f"  {paths.overview}         what is due, what failed, what to do")
     console.print(f"  expunge trace {name}           requests ↔ release ↔ model ↔ data version")
     if (paths.root / "Makefile").is_file():
         console.print("  make ui                      MLflow: the model versions and their lineage")
