@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from expunge.commands import (
     audit,
+    compare,
     decisions,
     examine,
     init,
@@ -73,6 +74,7 @@ app.add_typer(request, name="request", help="Record, inspect and decide deletion
 app.command("release")(releases.release)
 app.command("status")(releases.status)
 app.command("report")(releases.report)
+app.command("compare")(compare.compare)
 app.command("search")(releases.search)
 app.command("trace")(trace.trace)
 app.command("audit")(audit.audit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +85,11 @@ class Paths:
     def overview(self) -> Path:
         """The page that says what is due, what failed and what to do; written anew by each command that changes it."""
         return self.root / "reports" / "index.html"
+
+    def comparison(self, first: str, second: str) -> Path:
+        """The page that compares two models; names of models may be paths, of which the page's name is made."""
+        name = "-".join(re.sub(r"[^A-Za-z0-9]+", "_", one).strip("_") for one in (first, second))
+        return self.root / "reports" / "compare" / f"{name}.html"
 
     @property
     def suppression(self) -> Path:
