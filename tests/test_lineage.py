@@ -173,11 +173,14 @@ def test_record_holds_what_a_reader_looks_for(chain):
         assert tags["data_version"] == data_version(paths)
         assert tags["release_digest"] == registration["release_digest"]
         assert tags["request.req-0003"] == registration["requests"]["req-0003"]
-    assert run.info.run_name == "r002"
-    assert run.data.metrics["unlearned.forget.pair_similarity"] == 0.43
-    assert run.data.metrics["gate.passed"] == 1
+    assert run.info.run_name == "r002, cliperase_calibrated, passed"
+    assert run.data.metrics["unlearned/forget/pair_similarity"] == 0.43
+    first = {name for name in run.data.metrics if "/" not in name}
+    assert {"gate_passed", "forgotten_recall", "membership_auc_retrained"} <= first
+    assert len(first) == 12
+    assert run.data.metrics["gate_passed"] == 1
     assert run.data.params["learning_rate"] == "0.0001"
-    assert len(store.client.get_metric_history(run.info.run_id, "unlearning.loss")) == 80
+    assert len(store.client.get_metric_history(run.info.run_id, "unlearning/loss")) == 80
     data = {found.dataset.name: found.dataset.digest for found in run.inputs.dataset_inputs}
     assert data["catalog"] == data_version(paths)
     assert len(data["forget-set"]) <= 36
@@ -189,7 +192,7 @@ def test_record_holds_what_a_reader_looks_for(chain):
 def test_record_is_found_by_a_request(chain):
     store = store_of(*chain)
     digest = read_json(chain[0].release("r001").registration)["requests"]["req-0001"]
-    assert [run.info.run_name for run in store.runs("request.req-0001", digest)] == ["r001"]
+    assert [run.data.tags["release"] for run in store.runs("request.req-0001", digest)] == ["r001"]
 
 
 def test_record_keeps_weights_and_report_but_nothing_that_was_forgotten(chain):
@@ -279,7 +282,7 @@ def test_killed_at_any_call_leaves_one_run_and_one_version_after_the_next_run(tm
         store = store_of(paths, params)
         assert_recorded_once(store, release)
         (run,) = recorded(store, release)[0]
-        assert len(store.client.get_metric_history(run.info.run_id, "unlearning.loss")) == 80
+        assert len(store.client.get_metric_history(run.info.run_id, "unlearning/loss")) == 80
         assert len(run.inputs.dataset_inputs) == 2
         assert len(run.outputs.model_outputs) == 1
         number += 1

@@ -65,7 +65,7 @@ def recorded(entry: RunRecord) -> dict[str, str]:
         entry.metrics,
         {"method": entry.method, **entry.parameters},
         entry.description,
-        tuple(f"{prefix}." for prefix in entry.curves),
+        tuple(f"{prefix}/" for prefix in entry.curves),
         [data_set_input(data) for data in entry.data_sets],
     )
 
@@ -80,7 +80,7 @@ def record_digests(
     """As `recorded`, of the parts themselves; `curves` are prefixes of figures that have many points."""
     from expunge.lineage.mlflow.recorder import as_parameter
 
-    left_out = (*curves, "cost.")
+    left_out = (*curves, "cost/", "cost.")  # the latter in records of version 0.1
     return {
         "figures": digest_of({key: value for key, value in metrics.items() if not key.startswith(left_out)}),
         "parameters": digest_of({key: as_parameter(value) for key, value in parameters.items()}),

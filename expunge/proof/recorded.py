@@ -20,7 +20,7 @@ from expunge.proof.coverage import record_digests
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
 
-CURVES = ("unlearning.", "retraining.", "training.")
+CURVES = tuple(f"{name}{end}" for name in ("unlearning", "retraining", "training") for end in "/.")
 
 
 def record_checks(project: Project, name: str, predicate: Mapping[str, Any]) -> list[Comparison]:

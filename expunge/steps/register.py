@@ -173,15 +173,36 @@ def _data_sets(paths: Paths, facts: Registration) -> list[DataSet]:
 
 
 def _figures(metrics: Metrics) -> dict[str, float]:
-    """Final figures by dotted name: `unlearned.forget.image_to_text_r1`, `gate.membership.value`, `cost.…`."""
+    """Final figures by name: the dozen that a reader wants first, then all in groups, such as
+    `unlearned/forget/image_to_text_r1`, `gate/membership/value`, `cost/…`."""
     content = content_of(metrics)
     flat = flatten({key: content[key] for key in ("model", "cost", "per_request") if key in content})
     if isinstance(metrics, ReleaseMetrics):
         flat |= flatten(content["models"])
-        flat["gate.passed"] = float(metrics.gate.passed)
         for check in metrics.gate.checks:
-            flat |= flatten({"value": check.value, "limit": check.limit}, f"gate.{check.name}.")
+            flat |= flatten({"value": check.value, "limit": check.limit}, f"gate/{check.name}/")
+        flat |= flatten(_first_figures(metrics))
     return flat
+
+
+def _first_figures(metrics: ReleaseMetrics) -> dict[str, float | None]:
+    """What stands before all groups in MLflow: the verdict, and each thing beside the retrained model's."""
+    release, gold = metrics.models.unlearned, metrics.models.retrained
+    worst = max((check.value / check.limit for check in metrics.gate.checks if check.limit), default=0.0)
+    return {
+        "gate_passed": float(metrics.gate.passed),
+        "gate_checks_failed": float(len(metrics.gate.failed)),
+        "gate_worst_share_of_limit": worst,
+        "forgotten_recall": release.forget.image_to_text_r1,
+        "forgotten_recall_retrained": gold.forget.image_to_text_r1 if gold else None,
+        "forgotten_similarity": release.forget.pair_similarity,
+        "forgotten_similarity_retrained": gold.forget.pair_similarity if gold else None,
+        "membership_auc": release.mia_auc,
+        "membership_auc_retrained": gold.mia_auc if gold else None,
+        "neighbours_recall": release.neighbours.image_to_text_r1,
+        "retained_recall": release.retain.image_to_text_r1,
+        "held_out_recall": release.test.image_to_text_r1,
+    }
 
 
 def _description(facts: Registration, metrics: Metrics, commit: str, looser: Sequence[str]) -> str:
@@ -209,6 +230,7 @@ def _description(facts: Registration, metrics: Metrics, commit: str, looser: Seq
         f"- model `{facts.model_digest}`",
         f"- data version `{facts.data_version}`",
         f"- code `{commit}`",
+        f"- the report: artifact `report.html` of the run, or `reports/{facts.release}/report.html` of the project",
         f"- the whole chain: `expunge trace {facts.release}`",
     ]
     return "\n".join(lines)

@@ -42,7 +42,7 @@ class RunRecord:
         requests: request id → digest.
         data_version: DVC's md5 of the catalog, or the catalog's digest where DVC does not know it.
         verdict: `passed`, `failed`, or another word where no gate applies.
-        metrics: final figures by their dotted names.
+        metrics: final figures by name; those without a slash stand first in MLflow, the others in groups.
         curves: prefix → CSV with a `step` column.
         artifacts: files and folders of the report; never samples.
         model_files: weights and configuration, copied as they are.
@@ -69,6 +69,11 @@ class RunRecord:
     ledger: str = ""
 
     @property
+    def title(self) -> str:
+        """What the run is called in lists."""
+        return f"{self.release}, {self.method}, {self.verdict}"
+
+    @property
     def tags(self) -> dict[str, str]:
         """Tags of the run, the model and the version alike, so that a search finds all three."""
         return {
@@ -91,11 +96,11 @@ def is_recorded(tag: str) -> bool:
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Nested figures under dotted names; what is not a finite number is left out."""
+    """Nested figures under names with slashes, by which MLflow groups; what is not a finite number is left out."""
     found: dict[str, float] = {}
     for key, item in value.items():
         if isinstance(item, Mapping):
-            found |= flatten(item, f"{prefix}{key}.")
+            found |= flatten(item, f"{prefix}{key}/")
         elif isinstance(item, int | float) and math.isfinite(item):
             found[f"{prefix}{key}"] = float(item)
     return found

@@ -126,7 +126,7 @@ class Recorder:
             "mlflow.source.type": "LOCAL",
             "mlflow.source.git.commit": entry.git_commit.removesuffix("-dirty"),
         }
-        return self.store.client.create_run(self.store.experiment_id, tags=tags, run_name=entry.release)
+        return self.store.client.create_run(self.store.experiment_id, tags=tags, run_name=entry.title)
 
     def _logged_model(self, entry: RunRecord, run: Run) -> LoggedModel:
         found = [
@@ -180,11 +180,11 @@ class Recorder:
         # One timestamp for all: MLflow drops a point that it has already, so a second attempt adds nothing.
         moment = run.info.start_time
         figures = [
-            Metric(key, value, moment, 0, model_id=model.model_id if key.startswith("unlearned.") else None)
+            Metric(key, value, moment, 0, model_id=model.model_id if key.startswith("unlearned/") else None)
             for key, value in entry.metrics.items()
         ]
         figures += [
-            Metric(f"{prefix}.{key}", value, moment, step)
+            Metric(f"{prefix}/{key}", value, moment, step)
             for prefix, path in entry.curves.items()
             for step, row in read_curve(path)
             for key, value in row.items()

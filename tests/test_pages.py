@@ -1,0 +1,178 @@
+"""The pages in a real browser: nothing is fetched, all works by keyboard, axe finds nothing serious."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from browser import chromium
+from expunge.examination.compare import compare
+from expunge.project.files import read_json, write_json
+from expunge.project.paths import Paths
+from expunge.repair.index_page import render_index
+from expunge.repair.overview import Notice, Overview, ReleaseLine, RequestState
+from expunge.report.comparison import render_comparison
+from expunge.settings import load_params
+from expunge.steps.report import report
+from fake_release import make_project, params_of
+
+pytestmark = pytest.mark.slow
+
+WIDTHS = (1280, 390)
+SERIOUS = {"serious", "critical"}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as started:
+        found = started.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory, released: Path) -> dict[str, Path]:
+    """Every kind of page as a file."""
+    root = tmp_path_factory.mktemp("pages")
+    found = {}
+    for kind, passed, gold in (("passed", True, True), ("failed", False, False)):
+        paths = make_project(root / kind, passed=passed, gold=gold)
+        metrics = read_json(paths.release("r001").metrics)
+        metrics["gate"]["checks"][0] |= {"measured": 0.1, "reference": 0.2, "beyond": 0.05}
+        write_json(paths.release("r001").metrics, metrics)
+        for name in ("base", "r001"):
+            report(paths, params_of(root / kind), name)
+            found[f"report of {name}, {kind}"] = paths.release(name).page
+    notices = [
+        Notice("failure", "r001", "It failed its gate: req-0001 are not served.", "expunge repair"),
+        Notice("warning", "req-0002", "It is approved and due in 3 days.", "expunge release"),
+    ]
+    states = [RequestState("req-0001", "approved", "2026-12-01", -3, None, None)]
+    states.append(RequestState("req-0002", "released", "2026-12-01", None, "r001", None))
+    lines = [ReleaseLine("base", [], None, "not gated"), ReleaseLine("r001", ["req-0001"], "retrain_text", "failed")]
+    index = root / "failed" / "reports" / "index.html"
+    overview = Overview(notices, lines, states, ["req-0001"], "2026-12-04")
+    index.write_text(render_index(overview, Paths(root / "failed")), encoding="utf-8")
+    found["index"] = index
+    paths = Paths(released)
+    compared = compare(paths, load_params(paths.params), ("base", "r001"), ["a flag"])
+    (root / "compare.html").write_text(render_comparison(paths, compared), encoding="utf-8")
+    return found | {"comparison": root / "compare.html"}
+
+
+KINDS = ("report of base, passed", "report of r001, passed", "report of r001, failed", "index", "comparison")
+
+
+def opened(browser: Browser, page: Path, width: int = 1280, **options: str) -> tuple[Page, list[str]]:
+    """A page in a browser without a network, with what went wrong and what it asked for beside itself."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, offline=True, **options)
+    tab, wrong = context.new_page(), []
+    tab.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
+    tab.on("pageerror", lambda error: wrong.append(str(error)))
+    tab.on(
+        "request", lambda asked: wrong.append(asked.url) if not asked.url.startswith(("data:", page.as_uri())) else None
+    )
+    tab.goto(page.as_uri())
+    return tab, wrong
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_loads_in_silence_fits_its_window_and_can_be_used_by_everyone(browser, pages, kind, width) -> None:
+    tab, wrong = opened(browser, pages[kind], width)
+    assert wrong == []
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    for part in tab.locator("details").all():
+        part.evaluate("element => element.open = true")
+    found = Axe().run(tab).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"][:120]) for one in found if one["impact"] in SERIOUS] == []
+    tab.context.close()
+
+
+@pytest.mark.parametrize("kind", ["report of r001, failed", "comparison"])
+def test_a_page_is_as_readable_in_the_dark(browser, pages, kind) -> None:
+    tab, _ = opened(browser, pages[kind], color_scheme="dark")
+    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(17, 21, 28)"
+    found = Axe().run(tab).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"][:120]) for one in found if one["impact"] in SERIOUS] == []
+    kinds = ["original", "unlearned", "retrained", "term-1", "term-2", "term-3", "term-4"]
+    colour = "kind => { const mark = document.createElement('i'); mark.className = kind; document.body.append(mark);"
+    colour += " return getComputedStyle(mark).getPropertyValue('--c').trim() }"
+    assert len({tab.evaluate(colour, one) for one in kinds}) == len(kinds)
+    tab.context.close()
+
+
+def test_verdict_next_step_and_worry_are_on_the_first_screen(browser, pages) -> None:
+    for width in WIDTHS:
+        tab, _ = opened(browser, pages["report of r001, failed"], width)
+        for words in ("This release must not be used", "What to do next", "expunge repair --yes"):
+            box = tab.get_by_text(words).first.bounding_box()
+            assert box["y"] + box["height"] < 900, words
+        tab.context.close()
+    tab, _ = opened(browser, pages["report of r001, failed"])
+    box = tab.get_by_text("Worry first about this").bounding_box()
+    assert box["y"] < 900
+    tab.context.close()
+
+
+def test_scroll_areas_and_tables_behind_charts_are_reached_by_keyboard(browser, pages) -> None:
+    tab, _ = opened(browser, pages["report of r001, passed"], 390)
+    reached = set()
+    for _ in range(60):
+        tab.keyboard.press("Tab")
+        reached.add(tab.evaluate("document.activeElement.tagName + '.' + document.activeElement.className"))
+        if tab.evaluate("document.activeElement.tagName") == "SUMMARY":
+            tab.keyboard.press("Enter")
+    assert {"DIV.scroll", "SUMMARY."} <= reached
+    assert tab.locator("details[open]").count() >= 4
+    tab.context.close()
+
+
+def test_on_paper_no_heading_is_cut_from_what_it_heads_and_areas_do_not_scroll(browser, pages) -> None:
+    tab, _ = opened(browser, pages["report of r001, passed"])
+    tab.emulate_media(media="print")
+    style = "([query, name]) => getComputedStyle(document.querySelector(query))[name]"
+    assert tab.evaluate(style, ["section > h2", "breakAfter"]) == "avoid"
+    assert tab.evaluate(style, ["section > p", "breakAfter"]) == "avoid"
+    assert tab.evaluate(style, [".scroll", "overflowX"]) == "visible"
+    assert len(tab.pdf(format="A4")) > 10_000
+    tab.context.close()
+
+
+def test_the_comparison_works_by_mouse_and_by_keyboard(browser, pages) -> None:
+    tab, wrong = opened(browser, pages["comparison"])
+    assert tab.locator("#results ol").count() == 2
+    first = tab.locator("#results").inner_html()
+    names = [one.get_attribute("value") for one in tab.locator("#queries option").all()]
+    tab.fill("#query", names[2])
+    assert tab.locator("#results").inner_html() != first
+    assert names[2] in tab.inner_text("#query-said")
+    tab.fill("#query", "no such words")
+    assert "no results" in tab.inner_text("#query-said")
+
+    said = tab.inner_text("#attack-said")
+    tab.focus("#threshold")
+    for _ in range(40):
+        tab.keyboard.press("PageUp")
+    assert tab.inner_text("#attack-said") != said
+    assert "0.0 % of the pairs never seen" in tab.inner_text("#attack-said")
+
+    table = tab.locator("table.sortable").first
+    button = table.locator("th button").nth(1)
+    button.focus()
+    tab.keyboard.press("Enter")
+    counts = [int(cell.inner_text()) for cell in table.locator("tbody td:nth-child(2)").all()]
+    assert counts == sorted(counts)
+    button.click()
+    counts = [int(cell.inner_text()) for cell in table.locator("tbody td:nth-child(2)").all()]
+    assert counts == sorted(counts, reverse=True)
+
+    tab.fill("#filter", "e")
+    assert tab.locator("#filtered tbody tr").count() > 0
+    assert "samples" in tab.inner_text("#filter-said")
+    assert wrong == []
+    tab.context.close()
