@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from expunge.commands import (
     audit,
     compare,
+    dag,
     decisions,
     examine,
     init,
@@ -75,6 +76,7 @@ app.command("release")(releases.release)
 app.command("status")(releases.status)
 app.command("report")(releases.report)
 app.command("compare")(compare.compare)
+app.command("dag")(dag.dag)
 app.command("search")(releases.search)
 app.command("trace")(trace.trace)
 app.command("audit")(audit.audit)

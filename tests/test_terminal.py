@@ -114,3 +114,29 @@ def test_a_release_uses_the_running_server_and_none_that_has_gone(tmp_path: Path
         paths.server_environment.write_text(f"export PREFECT_API_URL={address}\nexport PREFECT_API_AUTH_STRING='a b'\n")
         assert running_server(paths) == {"PREFECT_API_URL": address, "PREFECT_API_AUTH_STRING": "a b"}
     assert running_server(paths) == {}
+
+
+def test_the_pipeline_fits_a_hundred_columns_in_an_order_in_which_it_can_run(tmp_path: Path) -> None:
+    import shutil
+
+    from expunge.lineage.dvc.stages import stage_groups
+    from project import ROOT
+
+    for name in ("dvc.yaml", "releases"):
+        source = ROOT / name
+        shutil.copytree(source, tmp_path / name) if source.is_dir() else shutil.copy(source, tmp_path / name)
+    for lock in tmp_path.rglob("dvc.lock"):
+        lock.unlink()
+    groups = stage_groups(Paths(tmp_path))
+    assert [(group.release, group.parent) for group in groups] == [("base", None), ("r001", "base")]
+    for group in groups:
+        done: set[str] = set()
+        for stage in group.stages:
+            assert done.issuperset(stage.after), stage
+            assert stage.state == "not run"
+            done.add(stage.name)
+    assert {"select", "gold", "unlearn", "register"} <= done
+    command = [sys.executable, "-m", "expunge.cli", "dag"]
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert max(len(line) for line in shown.splitlines()) <= 100
+    assert "unlearn after select, gold" in shown
