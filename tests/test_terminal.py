@@ -33,6 +33,15 @@ def test_every_command_has_short_help_and_shows_flags_without_a_type(words: tupl
     assert "-h" in shown.stdout
 
 
+WITHOUT_RESULT = {("init",), ("doctor",), ("serve",)}
+"""A conversation, a list of advice, and a service."""
+
+
+@pytest.mark.parametrize("words", [words for words in commands() if words not in WITHOUT_RESULT], ids=" ".join)
+def test_every_command_with_a_result_gives_it_to_machines(words: tuple[str, ...]) -> None:
+    assert "--json" in CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "120"}).stdout
+
+
 def test_the_shell_can_complete_commands() -> None:
     environment = {"_EXPUNGE_COMPLETE": "complete_bash", "COMP_WORDS": "expunge sta", "COMP_CWORD": "1"}
     found = CliRunner().invoke(app, [], prog_name="expunge", env=environment)

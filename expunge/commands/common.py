@@ -77,6 +77,14 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
 
 
+def answer(as_json: bool, text: str, **facts: Any) -> None:
+    """Say what was done: the sentence for people, or the facts for machines."""
+    if as_json:
+        print_json(facts)
+    else:
+        typer.echo(text)
+
+
 def count_samples(count: int) -> str:
     return f"{count} sample{'' if count == 1 else 's'}"
 

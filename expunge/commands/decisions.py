@@ -12,6 +12,7 @@ from expunge.commands.common import (
     ByOption,
     IdArgument,
     JsonOption,
+    answer,
     console,
     count_samples,
     has_desktop,
@@ -50,12 +51,21 @@ def approve(
     with_duplicates: Annotated[
         bool, typer.Option("--with-duplicates", help="Take along all near-duplicates that the preview showed.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Approve a request, and those near-duplicates that you name: the next release serves it."""
     from expunge.intake.review import approve as decide
 
     done = decide(Desk(Paths()), request_id, by, None if with_duplicates else include or ())
-    typer.echo(f"{request_id} is approved, with {len(done.taken)} near-duplicates; next: expunge release")
+    answer(
+        as_json,
+        f"{request_id} is approved, with {len(done.taken)} near-duplicates; next: expunge release",
+        request_id=request_id,
+        state="approved",
+        near_duplicates_taken=len(done.taken),
+        near_duplicates_left=len(done.left_out),
+        near_duplicates_looked_for=bool(done.looked),
+    )
     if done.left_out:
         left = len(done.left_out)
         typer.echo(f"{left} near-duplicates that the preview showed stay: nobody said yes to them.", err=True)
@@ -67,18 +77,20 @@ def reject(
     request_id: IdArgument,
     reason: Annotated[str, typer.Option(help="Why it is rejected, without personal data.")],
     by: ByOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Reject a request, with the reason."""
     from expunge.intake.review import reject as decide
 
     decide(Desk(Paths()), request_id, by, reason)
-    typer.echo(f"{request_id} is rejected")
+    answer(as_json, f"{request_id} is rejected", request_id=request_id, state="rejected")
 
 
 def withdraw(
     request_id: IdArgument,
     reason: Annotated[str, typer.Option(help="Why it is withdrawn, without personal data.")],
     by: ByOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Withdraw a request, approved or not, that no release serves yet."""
     from expunge.intake.preview_page import discard_pages
@@ -86,7 +98,7 @@ def withdraw(
     desk = Desk(Paths())
     desk.ledger.withdraw(request_id, by, reason)
     discard_pages(desk.paths, [request_id])
-    typer.echo(f"{request_id} is withdrawn")
+    answer(as_json, f"{request_id} is withdrawn", request_id=request_id, state="withdrawn")
 
 
 def _print_preview(found: Preview) -> None:

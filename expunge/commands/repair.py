@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from expunge.commands.common import ByOption
+from expunge.commands.common import ByOption, JsonOption, answer
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
 from expunge.project.terminal import plain
@@ -62,6 +62,7 @@ def repair(
 def backup(
     file: Annotated[Path, typer.Argument(help="Where to write it; better on another machine.")],
     passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write ledger, keys, suppression list and certificates to one encrypted file."""
     from expunge.repair.backup import backup as write
@@ -69,7 +70,8 @@ def backup(
 
     paths = Paths()
     count = write(Site(paths, load_params(paths.params)), file, _passphrase(passphrase_file))
-    typer.echo(f"{file} holds the ledger's {count} events, the keys, the suppression list and the certificates.")
+    said = f"{file} holds the ledger's {count} events, the keys, the suppression list and the certificates."
+    answer(as_json, said, file=str(file), events=count)
 
 
 def restore(
@@ -77,6 +79,7 @@ def restore(
     passphrase_file: PassphraseOption = None,
     by: ByOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Bring back what a backup holds and the project lacks. What was forgotten since the backup stays forgotten."""
     from expunge.repair.backup import restore as bring_back
@@ -89,9 +92,9 @@ def restore(
         typer.confirm("Restore? A damaged ledger is set aside, not deleted.", abort=True)
     paths = Paths()
     site = Site(paths, load_params(paths.params))
-    for note in bring_back(site, file, _passphrase(passphrase_file), by or login_name()):
-        typer.echo(plain(note))
-    typer.echo("Restored. `expunge verify` checks the whole project.")
+    notes = [plain(note) for note in bring_back(site, file, _passphrase(passphrase_file), by or login_name())]
+    done = "Restored. `expunge verify` checks the whole project."
+    answer(as_json, "\n".join([*notes, done]), restored=str(file), notes=notes)
 
 
 def _passphrase(file: Path | None) -> str:

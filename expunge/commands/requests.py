@@ -16,6 +16,7 @@ from expunge.commands.common import (
     IdArgument,
     JsonOption,
     State,
+    answer,
     console,
     count_samples,
     print_json,
@@ -67,6 +68,7 @@ def add(
     reference: Annotated[
         str | None, typer.Option(help="The sender's own name for it; given again, it names the same request.")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Record a request for what any of its selectors catches; print its id."""
     if min_score is not None and top is not None:
@@ -99,7 +101,8 @@ def add(
             f"next: expunge request preview {request.request_id}",
             err=True,
         )
-    typer.echo(request.request_id)
+    facts = {"request_id": request.request_id, "due": str(request.due), "samples": count, "known": known}
+    answer(as_json, request.request_id, **facts)
 
 
 def import_(
@@ -107,6 +110,7 @@ def import_(
         Path | None, typer.Argument(help="A JSON or CSV file or a folder of them; `ledger.drop_folder` by default.")
     ] = None,
     by: ByOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Record the requests of files; receipts go to done/, the reasons for refusing a file to refused/."""
     from expunge.intake.folder import import_path
@@ -115,17 +119,23 @@ def import_(
     if path is None:
         path = desk.paths.root / desk.params.ledger.drop_folder
         path.mkdir(parents=True, exist_ok=True)
-    refused = False
+    outcomes = []
     for outcome in import_path(path, desk.ledger, desk.check, by):
-        refused |= outcome.reason is not None
-        typer.echo(f"{outcome.file}: {outcome.reason or ' '.join(outcome.requests)}", err=outcome.reason is not None)
-    if refused:
+        outcomes.append(outcome)
+        if not as_json:
+            said = f"{outcome.file}: {outcome.reason or ' '.join(outcome.requests)}"
+            typer.echo(said, err=outcome.reason is not None)
+    if as_json:
+        shown = [{"file": str(one.file), "requests": list(one.requests), "refused": one.reason} for one in outcomes]
+        print_json(shown)
+    if any(outcome.reason is not None for outcome in outcomes):
         raise typer.Exit(1)
 
 
-def digest(requester: Annotated[str, typer.Argument(help="Who asks.")]) -> None:
+def digest(requester: Annotated[str, typer.Argument(help="Who asks.")], as_json: JsonOption = False) -> None:
     """Print the keyed digest of a requester, for systems that must not be told who asks."""
-    typer.echo(Desk(Paths()).ledger.digest_requester(requester))
+    found = Desk(Paths()).ledger.digest_requester(requester)
+    answer(as_json, found, digest=found)
 
 
 def _selectors(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from expunge.commands.common import JsonOption, answer
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
 from expunge.settings import load_params
@@ -33,6 +34,7 @@ def subjects(
             exists=True, dir_okay=False, help="CSV with the columns subject_id, identity_type, identity_value."
         ),
     ],
+    as_json: JsonOption = False,
 ) -> None:
     """Learn which identities (an e-mail address, a customer's number) belong to the catalog's subjects.
 
@@ -40,4 +42,5 @@ def subjects(
     """
     from expunge.intake.protocols.identities import learn
 
-    typer.echo(f"{learn(Paths(), file)} identities are known now, as keyed digests.")
+    count = learn(Paths(), file)
+    answer(as_json, f"{count} identities are known now, as keyed digests.", identities=count)

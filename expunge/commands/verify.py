@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from expunge.commands.common import JsonOption, answer
 from expunge.lineage.account import Comparison
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
@@ -99,6 +100,7 @@ def promote(
     release: Annotated[str, typer.Argument(help="Name of the release.")],
     by: Annotated[str, typer.Option(help="The person who decides.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a release champion: the model that is to be used."""
     from expunge.proof.promotion import promote as appoint
@@ -108,13 +110,15 @@ def promote(
     paths = Paths()
     params = load_params(paths.params)
     version = appoint(paths, params, release, by)
-    typer.echo(f"{params.mlflow.registered_model}/{version} ({release}) is champion, by {by}.")
+    model = f"{params.mlflow.registered_model}/{version}"
+    answer(as_json, f"{model} ({release}) is champion, by {by}.", release=release, model=model, champion_by=by)
 
 
 @app.command("show")
 def show(
     release: Annotated[str, typer.Argument(help="Name of the release.")],
     request: Annotated[str | None, typer.Option(help="Only the part of this request.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Print the certificate of a release or of one of its requests; `expunge verify` says whether it is true."""
     where = Paths().release(release)
@@ -122,11 +126,11 @@ def show(
     known = [where.certificate_page, *where.request_certificates.glob("*.md")]
     if page not in known or not page.is_file():
         raise ExpungeError(f"There is no certificate of {request or release}; `dvc repro` writes them with a release.")
-    typer.echo(page.read_text(encoding="utf-8"), nl=False)
+    typer.echo((page.with_suffix(".json") if as_json else page).read_text(encoding="utf-8"), nl=False)
 
 
 @app.command("issue")
-def issue(release: Annotated[str, typer.Argument(help="Name of the release.")]) -> None:
+def issue(release: Annotated[str, typer.Argument(help="Name of the release.")], as_json: JsonOption = False) -> None:
     """Sign the certificates of a release again: after a purge, or with another key."""
     from expunge.proof.certificate import issue_again
     from expunge.releases.chain import chain
@@ -135,18 +139,20 @@ def issue(release: Annotated[str, typer.Argument(help="Name of the release.")]) 
     if release not in chain(paths):
         raise ExpungeError(f"There is no release {release}; known releases: {', '.join(chain(paths))}.")
     issue_again(paths, load_params(paths.params), release)
-    typer.echo(f"Signed {paths.release(release).certificate}.")
+    signed = paths.release(release).certificate
+    answer(as_json, f"Signed {signed}.", release=release, certificate=str(signed))
 
 
 @app.command("new-key")
-def new_key() -> None:
+def new_key(as_json: JsonOption = False) -> None:
     """Make the signing key that the block `certificate` of params.yaml names; an existing one is never replaced."""
     from expunge.proof.signing import create_keys
 
     paths = Paths()
     params = load_params(paths.params).certificate
     key = create_keys(paths.root / params.private_key, paths.root / params.public_key)
-    typer.echo(f"Key {key}: keep {params.private_key} secret, and give {params.public_key} to all who verify.")
+    said = f"Key {key}: keep {params.private_key} secret, and give {params.public_key} to all who verify."
+    answer(as_json, said, key=key, private_key=params.private_key, public_key=params.public_key)
 
 
 def _on_a_terminal() -> bool:
