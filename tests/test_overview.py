@@ -108,6 +108,18 @@ def test_a_request_that_waits_for_the_next_release_is_named_with_the_command(pat
     assert (first.tone, first.subject, first.command) == ("note", request, "expunge release")
 
 
+def test_a_ledger_that_cannot_be_trusted_is_the_first_thing_and_the_page_is_still_written(
+    paths: Paths, ledger: Ledger
+) -> None:
+    approved(ledger)
+    (paths.root / "data" / "ledger.db").write_bytes(b"not a database" * 100)
+    found = write_index(paths, PARAMS)
+    assert found.first.tone == "failure"
+    assert "ledger" in found.first.line
+    assert [line.release for line in found.releases] == ["base"]
+    assert found.first.text in page_of(paths).replace("&#39;", "'")
+
+
 def test_the_index_names_requests_by_number_and_reaches_for_nothing(paths: Paths, ledger: Ledger) -> None:
     approved(ledger)
     page = page_of(paths)

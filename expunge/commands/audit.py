@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from expunge.project.paths import Paths
+from expunge.project.terminal import plain
 from expunge.settings import load_params
 
 
@@ -29,7 +30,7 @@ def audit(as_json: Annotated[bool, typer.Option("--json", help="Machine-readable
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        typer.echo(first.line)
+        typer.echo(plain(first.line))
         Console().print(Markdown(markdown(findings)))
     if any(finding.severity == "failure" for finding in findings):
         raise typer.Exit(1)

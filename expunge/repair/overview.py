@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from expunge.evaluation.metrics import ReleaseMetrics, read_metrics
+from expunge.project.clock import utc_now
+from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
 from expunge.proof.audit import Audited, deadlines, honoured_by_the_live_model
 from expunge.releases.chain import chain, honoured_requests, is_purged, served_requests
 from expunge.releases.registration import registered
-from expunge.repair.state import Site
+from expunge.repair.state import BlockingState, Site
 from expunge.repair.states import blocking
 from expunge.requests.ledger import Ledger
 from expunge.settings import Params
@@ -103,9 +105,22 @@ class Overview:
 
 
 def overview(paths: Paths, params: Params) -> Overview:
-    """Look at the chain, the ledger and every state that stops the project; nothing is changed."""
-    ledger = Ledger.open(params.ledger, paths.root)
+    """Look at the chain, the ledger and every state that stops the project; nothing is changed.
+
+    A ledger that cannot be read is a notice as well, and the chain is shown without its requests' states.
+
+    Raises:
+        ExpungeError: the settings or the chain of releases cannot be read.
+    """
     served, honoured = served_requests(paths), honoured_requests(paths)
+    releases = [_release(paths, name, served) for name in chain(paths)]
+    try:
+        ledger = Ledger.open(params.ledger, paths.root)
+        records = ledger.records()
+    except ExpungeError as error:
+        notices = [_of_state(state) for state in blocking(Site(paths, params))]
+        notices = notices or [Notice("failure", "ledger", str(error))]
+        return Overview(sorted(notices, key=_urgency), releases, [], [], str(utc_now().date()))
     waiting = [request.request_id for request in ledger.approved_unserved() if request.request_id not in served]
     requests = [
         RequestState(
@@ -116,16 +131,15 @@ def overview(paths: Paths, params: Params) -> Overview:
             released_by=record.release,
             honoured_by=honoured.get(record.request.request_id) if record.release else None,
         )
-        for record in ledger.records()
+        for record in records
     ]
-    releases = [_release(paths, name, served) for name in chain(paths)]
     notices = _notices(Audited(paths, params, ledger), waiting, requests)
     return Overview(notices, releases, requests, waiting, str(ledger.today))
 
 
 def _notices(audited: Audited, waiting: list[str], requests: list[RequestState]) -> list[Notice]:
     states = blocking(Site(audited.paths, audited.params))
-    found = [Notice(state.severity, state.subject, state.problem, state.command) for state in states]
+    found = [_of_state(state) for state in states]
     for one in deadlines(audited):
         left = one.days_left or 0
         when = f"{-left} days overdue" if left < 0 else ("due today" if left == 0 else f"due in {left} days")
@@ -146,7 +160,15 @@ def _notices(audited: Audited, waiting: list[str], requests: list[RequestState])
         found.append(Notice("note", named, "Waiting for a decision.", _step(first.request_id, first.state)))
     if not found:
         found.append(Notice("good", "Nothing waits", "No request is open, and nothing stops the project."))
-    return sorted(found, key=lambda notice: TONES.index(notice.tone))
+    return sorted(found, key=_urgency)
+
+
+def _of_state(state: BlockingState) -> Notice:
+    return Notice(state.severity, state.subject, state.problem, state.command)
+
+
+def _urgency(notice: Notice) -> int:
+    return TONES.index(notice.tone)
 
 
 def _step(request_id: str, state: str) -> str:
