@@ -16,6 +16,7 @@ from expunge.commands import (
     compare,
     dag,
     decisions,
+    doctor,
     examine,
     init,
     purge,
@@ -85,6 +86,7 @@ app.command("purge")(purge.purge)
 app.command("verify")(verify.verify)
 app.command("promote")(verify.promote)
 app.command("init")(init.init)
+app.command("doctor")(doctor.doctor)
 app.command("repair")(repair.repair)
 app.command("backup")(repair.backup)
 app.command("restore")(repair.restore)

@@ -12,12 +12,12 @@ from expunge.project.errors import ExpungeError
 def git_commit(root: Path) -> str:
     """The commit that is checked out, with `-dirty` where code or settings differ from it; `unknown` outside git.
 
-    What a run writes itself (lock files, releases/) does not count: every run would otherwise look dirty.
+    What a run writes itself (lock files, releases/, reports/) does not count: every run would otherwise look dirty.
     """
     commit = _git(root, "rev-parse", "HEAD")
     if commit is None:
         return "unknown"
-    mine = [":(exclude)releases", f":(exclude,glob)**/{LOCK}"]
+    mine = [":(exclude)releases", ":(exclude)reports", f":(exclude,glob)**/{LOCK}"]
     changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *mine)
     return f"{commit}-dirty" if changed else commit
 

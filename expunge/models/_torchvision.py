@@ -29,3 +29,8 @@ def ensure() -> None:
         for operator in ("nms", "qnms"):
             _library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         import torchvision  # noqa: F401
+
+
+def mended() -> bool:
+    """Whether `ensure` had to declare the operators."""
+    return _library is not None

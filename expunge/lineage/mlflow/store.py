@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from filelock import FileLock
 
+from expunge.lineage.mlflow.moved import ARTIFACTS, follow
 from expunge.lineage.settings import MlflowParams
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
@@ -103,6 +104,8 @@ class Store:
         lock = paths.checkpoints.parent / "mlflow-tables.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):
+            if uri.startswith(SQLITE):
+                follow(paths.root, Path(uri.removeprefix(SQLITE)))
             return cls._opened(paths, params, uri, create)
 
     @classmethod
@@ -168,7 +171,7 @@ def _experiment(client: MlflowClient, paths: Paths, params: MlflowParams, uri: s
         if not create:
             return None
         # MLflow's default lies under whatever folder the process was started in.
-        location = None if uri.startswith("http") else (paths.root.resolve() / "mlartifacts").as_uri()
+        location = None if uri.startswith("http") else (paths.root.resolve() / ARTIFACTS).as_uri()
         return client.create_experiment(params.experiment, artifact_location=location)
     if found.lifecycle_stage == "deleted" and create:
         client.restore_experiment(found.experiment_id)
