@@ -19,7 +19,7 @@ from expunge.near_duplicates import suppression, suppression_head
 from expunge.project.clock import iso_seconds, utc_now
 from expunge.project.errors import ExpungeError
 from expunge.project.files import json_bytes, write_bytes
-from expunge.project.paths import BASE
+from expunge.project.paths import BASE, Paths
 from expunge.releases.chain import chain, has_passed, is_finished, is_purged
 from expunge.repair.rebuild import rebuild
 from expunge.repair.sealed import seal, unseal
@@ -67,6 +67,8 @@ def restore(site: Site, source: Path, passphrase: str, by: str) -> list[str]:
     for private in (paths.key, paths.root / site.params.certificate.private_key):
         name = private.relative_to(paths.root).as_posix()
         content = files.pop(name, None)
+        if content is not None and private == paths.key and _nothing_under_a_key(paths):
+            private.unlink(missing_ok=True)  # made by a reading command before the restore, in a clone for example
         if content is not None and private.is_file() and private.read_bytes() != content:
             raise ExpungeError(f"{private} is another key than the one in {source}: is this another project?")
         if content is not None and not private.is_file():
@@ -81,6 +83,11 @@ def restore(site: Site, source: Path, passphrase: str, by: str) -> list[str]:
     notes += _restore_list(site, {listed[name]: content for name, content in old_list.items()})
     ledger, said = _restore_ledger(site, events, by)
     return [*notes, *said, *rebuild(site, ledger, by)]
+
+
+def _nothing_under_a_key(paths: Paths) -> bool:
+    """Whether this project has neither a ledger nor a suppression list that its key could be the key of."""
+    return not any(path.exists() for path in (paths.ledger_head, paths.suppression, paths.suppression_head))
 
 
 def _write_private(target: Path, content: bytes) -> None:

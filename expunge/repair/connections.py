@@ -26,7 +26,7 @@ def pipeline(site: Site) -> Iterator[Symptom]:
         return
     try:
         check_version(site.paths)
-        old = outdated(site.paths, site.params.catalog.source)
+        old = outdated(site.paths, site.params.catalog)
     except ExpungeError as error:
         yield Symptom("pipeline", "blocks", str(error), "expunge stages")
         return
