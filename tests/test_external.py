@@ -11,7 +11,6 @@ import yaml
 
 from expunge.corpus.catalog import Catalog
 from expunge.corpus.settings import CatalogParams
-from expunge.corpus.settings import CatalogParams
 from expunge.models import clip
 from expunge.models.retrain import train_from_scratch
 from expunge.pipeline.stages import root_stages
