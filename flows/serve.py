@@ -70,7 +70,7 @@ def serve(paths: Paths, port: int, public: list[str], processes: list[subprocess
     prefect = [sys.executable, "-m", "prefect", "--no-prompt"]
     server = subprocess.Popen([sys.executable, "-m", "flows.server", str(port), *public], env=environment)
     processes.append(server)
-    _wait_until_healthy(client["PREFECT_API_URL"], server)
+    wait_until_healthy(client["PREFECT_API_URL"], server)
     for pool, limit in POOLS.items():
         made = ["work-pool", "create", pool, "--type", "process", "--base-job-template", str(JOB_TEMPLATE)]
         _run([*prefect, *made, "--overwrite"], environment)
@@ -127,7 +127,12 @@ def _run(command: list[str], environment: dict[str, str]) -> None:
         raise ExpungeError(f"`{' '.join(command[1:])}` failed; see its messages above.")
 
 
-def _wait_until_healthy(api: str, server: subprocess.Popen) -> None:
+def wait_until_healthy(api: str, server: subprocess.Popen) -> None:
+    """Return when the server answers at `api`.
+
+    Raises:
+        ExpungeError: it ends before, or does not answer in `START_SECONDS`.
+    """
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if server.poll() is not None:

@@ -91,6 +91,12 @@ def test_the_site_builds_without_a_broken_link_and_asks_nobody(tmp_path: Path) -
         assert outside == [], html
 
 
+def test_every_page_can_be_reached_from_the_menu() -> None:
+    menu = (ROOT / "zensical.toml").read_text(encoding="utf-8")
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in PAGES if page.is_relative_to(ROOT / "docs")}
+    assert {page for page in pages if f'"{page}"' not in menu} == set()
+
+
 def test_a_broken_link_stops_the_build(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     built(tmp_path)
