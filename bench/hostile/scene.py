@@ -61,10 +61,10 @@ def build(root: Path, url: str = SQLITE, recorded: bool = False) -> Scene:
     from fake_release import SECRET_IDS, make_project
 
     make_project(root)
+    shutil.copy(ROOT / "params.yaml", root)
     scene = scene_at(root, url)
     paths, params = scene.paths, scene.site.params
     requests_in_ledger(paths, params.ledger)
-    shutil.copy(ROOT / "params.yaml", paths.params)
     _begin_repository(paths)
     with contextlib.chdir(root):
         fill_in(paths)
@@ -123,13 +123,11 @@ def fill_in(paths: Paths) -> None:
 
 def scene_at(root: Path, url: str = SQLITE) -> Scene:
     """The project that lies at `root`, with its ledger at `url`."""
-    from expunge.lineage.settings import MlflowParams
-    from expunge.proof.settings import CertificateParams
     from expunge.requests.settings import LedgerParams
-    from fake_release import params_of
+    from expunge.settings import load_params
 
-    blocks = {"certificate": CertificateParams(), "ledger": LedgerParams(url=url, seed=None), "mlflow": MlflowParams()}
-    return Scene(root, Site(Paths(root), params_of(root, **blocks)))
+    ledger = LedgerParams(url=url, seed=None)
+    return Scene(root, Site(Paths(root), load_params(root / "params.yaml").model_copy(update={"ledger": ledger})))
 
 
 class Copies:

@@ -19,6 +19,7 @@ import yaml
 
 from expunge.lineage.dvc.locks import LOCK, OUTPUTS, read_locks, relative
 from expunge.lineage.dvc.objects import opened
+from expunge.lineage.git import tracked_files
 from expunge.project.documents import content_of
 from expunge.project.files import atomic_path, write_bytes, write_json
 from expunge.project.paths import Paths
@@ -101,7 +102,11 @@ def _keep_as_data(paths: Paths, name: str) -> None:
     lock, pipeline = where.folder / LOCK, where.folder / PIPELINE
     if not lock.is_file():
         return
-    outs = [{"path": path} for path in outputs_of(paths, name)]
+    tracked = tracked_files(paths.root)
+    outs: list[dict[str, Any]] = [{"path": path} for path in outputs_of(paths, name)]
+    for out in outs:
+        if (paths.root / out["path"]).resolve() in tracked:
+            out["cache"] = False  # git keeps it, and DVC refuses to keep what git does
     write_bytes(where.outputs, yaml.safe_dump({"wdir": "../..", "outs": outs}, sort_keys=False).encode())
     content = yaml.safe_load(pipeline.read_text(encoding="utf-8"))
     content.pop("stages", None)
