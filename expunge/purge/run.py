@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from expunge.corpus.catalog import Catalog
 from expunge.lineage.dvc import objects, rebase
 from expunge.lineage.dvc.locks import data_version, relative
+from expunge.lineage.git import tracked_files
 from expunge.lineage.mlflow import retire
 from expunge.project.clock import iso_seconds, utc_now
 from expunge.project.errors import ExpungeError
@@ -130,7 +131,8 @@ def _catalog(purge: Purge) -> None:
 
 
 def _pipeline(purge: Purge) -> None:
-    rebase.rebase(purge.paths, purge.journal.gone, purge.journal.kept, purge.journal.began_at)
+    journal, tracked = purge.journal, tracked_files(purge.paths.root)
+    rebase.rebase(purge.paths, journal.gone, journal.kept, journal.began_at, tracked)
 
 
 def _workspace(purge: Purge) -> None:

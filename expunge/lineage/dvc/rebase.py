@@ -11,7 +11,7 @@ which holds against `--force` too.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,6 @@ import yaml
 
 from expunge.lineage.dvc.locks import LOCK, OUTPUTS, read_locks, relative
 from expunge.lineage.dvc.objects import opened
-from expunge.lineage.git import tracked_files
 from expunge.project.documents import content_of
 from expunge.project.files import atomic_path, write_bytes, write_json
 from expunge.project.paths import Paths
@@ -41,18 +40,19 @@ def pipeline_files(paths: Paths) -> list[Path]:
     ]
 
 
-def rebase(paths: Paths, gone: Sequence[str], kept: Sequence[str], at: str) -> None:
+def rebase(paths: Paths, gone: Sequence[str], kept: Sequence[str], at: str, tracked: Collection[Path] = ()) -> None:
     """Remove the releases `gone` from the pipeline, turn the outputs of the releases `kept` into data, and commit.
 
     Every part may be done twice. Nothing is deleted but stages: the files are still where they were.
 
     Args:
         at: when the purge began, as the tombstones say it.
+        tracked: whole paths of the files that git keeps.
     """
     for name in gone:
         _bury(paths, name, kept[0], at)
     for name in kept:
-        _keep_as_data(paths, name)
+        _keep_as_data(paths, name, tracked)
     with opened(paths) as repo:
         _retire_root_stages(paths, repo, gone)
     # A second opening: DVC has read its files already in the first.
@@ -97,12 +97,11 @@ def _bury(paths: Paths, name: str, by: str, at: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def _keep_as_data(paths: Paths, name: str) -> None:
+def _keep_as_data(paths: Paths, name: str, tracked: Collection[Path]) -> None:
     where = paths.release(name)
     lock, pipeline = where.folder / LOCK, where.folder / PIPELINE
     if not lock.is_file():
         return
-    tracked = tracked_files(paths.root)
     outs: list[dict[str, Any]] = [{"path": path} for path in outputs_of(paths, name)]
     for out in outs:
         if (paths.root / out["path"]).resolve() in tracked:
