@@ -188,3 +188,28 @@ def test_the_alias_of_a_champion_that_a_newer_release_has_outdone_is_a_finding(p
     findings = list(aliases_on_sound_models(Audited(paths, params, Ledger.open(LEDGER, paths.root))))
     assert [finding.severity for finding in findings if "champion" in finding.problem] == ["warning"]
     assert any("r002 has forgotten more since" in finding.problem for finding in findings)
+
+
+def test_repair_moves_or_takes_away_an_alias_on_a_model_that_must_not_be_used(
+    registered: dict[bool, Path], tmp_path: Path
+) -> None:
+    import sqlite3
+    from contextlib import closing
+
+    from expunge.repair.aliases import alias_state
+    from expunge.repair.state import Site
+
+    paths, params = copy_of(registered[False], tmp_path)
+    store = store_of((paths, params))
+    for alias in ("candidate", "champion"):
+        store.client.set_registered_model_alias(store.model, alias, "2")
+    with closing(sqlite3.connect(paths.root / "mlflow.db")) as connection:  # as after a version was deleted by hand
+        connection.execute("INSERT INTO registered_model_aliases (name, alias, version) VALUES ('clip', 'old', 9)")
+        connection.commit()
+    states = {state.subject: state for state in alias_state(Site(paths, params))}
+    assert set(states) == {"alias candidate", "alias champion", "alias old"}
+    for state in states.values():
+        assert state.mend
+        state.mend("Ada")
+    assert list(alias_state(Site(paths, params))) == []
+    assert store.aliases() == {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import sqlite3
+from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from expunge.purge.scan import Searcher
 
 DATABASE = "prefect.db"
 KEPT = ("alembic_version",)
+RUNS = {"flow_run", "task_run"}
 BUSY_SECONDS = 30
 
 
@@ -65,7 +67,10 @@ def scrub(database: Path, searcher: Searcher) -> int:
             connection.text_factory = bytes
             connection.execute("PRAGMA foreign_keys = ON")
             tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-            count = sum(_scrub_table(connection, name.decode(), searcher) for (name,) in tables)
+            names = [name.decode() for (name,) in tables]
+            count = sum(_scrub_table(connection, name, searcher) for name in names)
+            for name in names:
+                _drop_orphans(connection, name, names)
             connection.commit()
             # Free pages and the write-ahead log keep what was deleted.
             connection.execute("VACUUM")
@@ -87,3 +92,12 @@ def _scrub_table(connection: sqlite3.Connection, table: str, searcher: Searcher)
             found.append((number,))
     connection.executemany(f'DELETE FROM "{table}" WHERE rowid = ?', found)
     return len(found)
+
+
+def _drop_orphans(connection: sqlite3.Connection, table: str, tables: Collection[str]) -> None:
+    """Delete logs and artifacts of runs that are gone: not all tables refer to the run by a foreign key."""
+    columns = {row[1].decode() for row in connection.execute(f'PRAGMA table_info("{table}")')}
+    for run in RUNS & set(tables):
+        if f"{run}_id" in columns:
+            gone = f'"{run}_id" IS NOT NULL AND "{run}_id" NOT IN (SELECT id FROM "{run}")'
+            connection.execute(f'DELETE FROM "{table}" WHERE {gone}')
