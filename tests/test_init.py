@@ -11,12 +11,13 @@ from typer.testing import CliRunner
 from expunge import __version__
 from expunge.cli import app
 from expunge.commands.own_data import asked, own_settings
+from expunge.commands.own_model import profile, profiles, with_settings
 from expunge.corpus.settings import CatalogParams
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
 from expunge.project.template import template_files
 from expunge.requests.ledger import Ledger
-from expunge.settings import load_params
+from expunge.settings import Params, load_params
 from formats import corpus, folder_csv
 from project import ROOT, run, tiny_params, write_params
 
@@ -190,6 +191,65 @@ def test_on_a_terminal_what_was_not_said_is_asked_for(monkeypatch: pytest.Monkey
     assert asked(None, None, None, interactive=True) == expected
     assert asked("folder", "/srv/x", "/srv/y.csv", interactive=True)["captions"] == "/srv/y.csv"
     assert asked(None, None, None, interactive=False)["source"] == "openmoji"
+
+
+def made(folder: Path, *options: str) -> Params:
+    started(folder, *options)
+    return load_params(folder / "params.yaml")
+
+
+def test_the_model_its_weights_and_the_device_are_options(tmp_path: Path) -> None:
+    (tmp_path / "epoch_32.pt").write_bytes(b"")
+    options = ("--model", "RN50", "--pretrained", str(tmp_path / "epoch_32.pt"), "--device", "cpu")
+    params = made(tmp_path / "project", *options)
+    assert (params.model.name, params.model.pretrained) == ("RN50", str(tmp_path / "epoch_32.pt"))
+    assert params.model.embed_dim is None
+    assert params.compute.device == "cpu"
+    assert (params.train.epochs, params.train.learning_rate) == (5, 0.00001)
+    stages = yaml.safe_load((tmp_path / "project" / "dvc.yaml").read_text())["stages"]
+    assert str(tmp_path / "epoch_32.pt") in stages["train"]["deps"]
+    text = (tmp_path / "project" / "params.yaml").read_text()
+    assert "of retrainings about each other" in text  # the comments of what was not changed
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--model", "RN-50"), "open_clip lists no 'RN-50'; the closest are 'RN50"),
+        (("--model", "RN50", "--pretrained", "epoch_99.pt"), "no file epoch_99.pt, and no such tag of RN50"),
+        (("--pretrained", "epoch_99.pt"), "--pretrained needs --model"),
+        (("--device", "tpu"), "none of auto, cpu, cuda"),
+        (("--profile", "flickr"), "known are cc12m, cifar100-cliperase, flickr30k, openmoji, products"),
+    ],
+)
+def test_a_model_that_is_not_there_is_refused_before_anything_is_made(
+    tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(ExpungeError) as caught:
+        started(tmp_path / "project", *options)
+    assert words in str(caught.value)
+    assert not (tmp_path / "project").exists()
+
+
+def test_every_profile_is_valid_settings(tmp_path: Path) -> None:
+    template = own_settings(template_files()["params.yaml"].decode(), CatalogParams())
+    found = {name: Params.model_validate(yaml.safe_load(with_settings(template, profile(name)))) for name in profiles()}
+    cifar = found["cifar100-cliperase"]
+    assert cifar.model.name == "ViT-L-14-336-quickgelu"
+    assert cifar.unlearn.methods["cliperase"]["learning_rate"] == 1e-6
+    assert (
+        cifar.unlearn.methods["cliperase"] | {"learning_rate": 1e-8} == found["flickr30k"].unlearn.methods["cliperase"]
+    )
+    assert found["openmoji"].train == load_params(ROOT / "params.yaml").train
+    assert found["products"].train.templates == ("{caption}", "a photo of {caption}", "{class}")
+
+
+def test_a_profile_names_the_source_and_an_option_goes_before_it(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    options = ("--profile", "products", "--data", str(tmp_path / "data"), "--model", "RN50")
+    params = made(tmp_path / "project", *options)
+    assert (params.catalog.source, params.catalog.rows_per_shard) == ("table", 4096)
+    assert (params.model.name, params.model.pretrained) == ("RN50", None)
 
 
 @pytest.mark.slow

@@ -5,16 +5,21 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import yaml
 
 from expunge.commands.own_data import asked, own_catalog, own_settings
+from expunge.commands.own_model import merged, own_model, profiles, with_settings
+from expunge.commands.own_model import profile as settings_of
 from expunge.corpus.settings import CatalogParams
 from expunge.corpus.sources import known_sources
 from expunge.project.errors import ExpungeError
 from expunge.project.files import write_bytes
 from expunge.project.paths import BASE, Paths
+from expunge.project.schema import checked
+from expunge.settings import Params
 
 IGNORED = (".dvcignore", ".gitignore")
 """Files of which a folder may have its own: our lines are added to them."""
@@ -28,16 +33,29 @@ def init(
     columns: Annotated[
         str | None, typer.Option("--map", metavar="FIELD=COLUMN,…", help="Such as caption=title,subject=user_id.")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="An open_clip architecture, hf-hub:OWNER/NAME, or a folder.")
+    ] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="What training begins from: file, folder or open_clip tag."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    profile: Annotated[str | None, typer.Option(help=f"Settings to start from: {', '.join(profiles())}.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask, also where the folder is not empty.")] = False,
 ) -> None:
     """Make a project: settings, pipeline, flows, an empty ledger, git and DVC; nothing is built yet."""
     from expunge.project.template import KEPT, template_files
 
     paths = Paths(folder)
+    chosen, said_of_model = settings_of(profile), own_model(folder, model, pretrained, device)
+    changes = merged({key: value for key, value in chosen.items() if key != "model" or not model}, said_of_model)
+    source = source or chosen.get("catalog", {}).get("source")
     said = asked(source, data, captions, interactive=sys.stdin.isatty() and not yes)
     catalog = own_catalog(folder, said, columns)
     files = template_files() | dict.fromkeys(KEPT, b"") | {"releases/live.yaml": f"live: {BASE}\n".encode()}
-    settings = own_settings(files.pop("params.yaml").decode(), catalog)
+    settings = with_settings(own_settings(files.pop("params.yaml").decode(), catalog), _besides_source(changes))
+    checked(Params, yaml.safe_load(settings), "params.yaml")
     _check_room(paths, files, yes)
     for name, content in files.items():
         write_bytes(folder / name, _merged(folder / name, content) if name in IGNORED else content)
@@ -51,6 +69,13 @@ def init(
         ("expunge request add --help", "records the first deletion request"),
     ):
         typer.echo(f"  {command:<33}{purpose}".rstrip())
+
+
+def _besides_source(changes: dict[str, Any]) -> dict[str, Any]:
+    """Without the source, which the settings name by now, and without blocks that say nothing else."""
+    catalog = {key: value for key, value in changes.get("catalog", {}).items() if key != "source"}
+    others = {block: values for block, values in changes.items() if block != "catalog"}
+    return others | ({"catalog": catalog} if catalog else {})
 
 
 def _check_room(paths: Paths, files: dict[str, bytes], yes: bool) -> None:
@@ -83,6 +108,7 @@ def _build(paths: Paths, settings: str, catalog: CatalogParams) -> None:
     bring_up_to_date(paths, catalog)
     acknowledge(paths)
     write_bytes(paths.params, settings.encode())
+    bring_up_to_date(paths, catalog)  # once more: files of a model of one's own are known by now
     Ledger.open(load_params(paths.params).ledger, paths.root)
 
 

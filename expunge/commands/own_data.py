@@ -54,7 +54,7 @@ def own_catalog(root: Path, said: dict[str, str | None], mapping: str | None) ->
         raise ExpungeError(f"--data is missing: say where the data of source {source} lies.")
     if source in CAPTIONED and not said["captions"]:
         raise ExpungeError(f"--captions is missing: name the file of captions for source {source}.")
-    places = {key: _from_project(root, value, key) for key in ("data", "captions") if (value := said[key])}
+    places = {key: from_project(root, value, key) for key in ("data", "captions") if (value := said[key])}
     try:
         return CatalogParams.model_validate({"source": source, **places, "map": _columns(mapping)})
     except ValidationError as error:
@@ -88,7 +88,7 @@ def _columns(mapping: str | None) -> dict[str, Any]:
     return found
 
 
-def _from_project(root: Path, address: str, setting: str) -> str:
+def from_project(root: Path, address: str, setting: str) -> str:
     """An address as params.yaml says it: relative to the project where it lies in it, else absolute."""
     if not is_local(address):
         return address

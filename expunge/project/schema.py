@@ -48,10 +48,19 @@ def validated(model: type[Model], path: Path) -> Model:
         raise ExpungeError(f"{path} is not valid YAML{place}: {getattr(error, 'problem', error)}.") from None
     if not isinstance(content, dict):
         raise ExpungeError(f"{path} must be a mapping of settings, not {type(content).__name__}.")
+    return checked(model, content, str(path))
+
+
+def checked(model: type[Model], content: object, what: str) -> Model:
+    """Settings that were read, as `model`.
+
+    Raises:
+        ExpungeError: they break the schema; the message begins with `what`.
+    """
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise ExpungeError(f"{path}: {explain(error)}") from None
+        raise ExpungeError(f"{what}: {explain(error)}") from None
 
 
 def explain(error: ValidationError, values: bool = True) -> str:

@@ -1,0 +1,108 @@
+"""What `expunge init` is told of the model: an architecture, weights, a device, a profile, as parts of params.yaml."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from expunge.commands.own_data import from_project
+from expunge.models.sources import LOCAL
+from expunge.project.errors import ExpungeError, suggest
+
+FINE_TUNING = {"epochs": 5, "learning_rate": 0.00001}
+"""Training that begins from weights which have been trained: as open_clip's users fine-tune."""
+
+
+def profiles() -> list[str]:
+    """The names of the profiles."""
+    return sorted(path.name.removesuffix(".yaml") for path in _folder().iterdir() if path.name.endswith(".yaml"))
+
+
+def profile(name: str | None) -> dict[str, Any]:
+    """The settings in which a profile differs from the demo's; none without a name.
+
+    Raises:
+        ExpungeError: there is no such profile.
+    """
+    if name is None:
+        return {}
+    if name not in profiles():
+        raise ExpungeError(f"--profile: unknown profile {name!r}; known are {', '.join(profiles())}.")
+    return yaml.safe_load((_folder() / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def own_model(root: Path, name: str | None, pretrained: str | None, device: str | None) -> dict[str, Any]:
+    """The settings that the options say.
+
+    Raises:
+        ExpungeError: the architecture, the file or the device is unknown.
+    """
+    found: dict[str, Any] = {}
+    if pretrained is not None and name is None:
+        raise ExpungeError("--pretrained needs --model, the architecture that the weights are of.")
+    if name is not None:
+        found["model"] = {"name": _known(root, name)}
+    if name is not None and pretrained is not None:
+        found["model"]["pretrained"] = _weights(root, name, pretrained)
+    if pretrained is not None or (name is not None and name.startswith((LOCAL, "hf-hub:"))):
+        found["train"] = dict(FINE_TUNING)
+    if device is not None:
+        if device not in ("auto", "cpu", "cuda"):
+            raise ExpungeError(f"--device: {device!r} is none of auto, cpu, cuda.")
+        found["compute"] = {"device": device}
+    return found
+
+
+def with_settings(text: str, changes: dict[str, Any]) -> str:
+    """The text of params.yaml with the values of `changes`; only blocks that change lose their comments.
+
+    `model` is replaced as a whole, since one described there and a named one exclude each other.
+    """
+    content = yaml.safe_load(text)
+    for block, values in changes.items():
+        if isinstance(values, dict) and block != "model":
+            values = merged(content.get(block) or {}, values)
+        dumped = yaml.safe_dump({block: values}, sort_keys=False, allow_unicode=True) + "\n"
+        found = re.search(rf"(?ms)^{block}:.*?(?=^\S|\Z)", text)
+        start, end = found.span() if found else (len(text), len(text))
+        text = text[:start] + dumped + text[end:]
+    return text
+
+
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `changes`, mapping by mapping."""
+    return base | {
+        key: merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+        for key, value in changes.items()
+    }
+
+
+def _known(root: Path, name: str) -> str:
+    if name.startswith("hf-hub:"):
+        return name
+    if name.startswith(LOCAL) or Path(name).is_dir():
+        return LOCAL + from_project(root, name.removeprefix(LOCAL), "model")
+    from expunge.models.network import open_clip
+
+    if name not in (known := open_clip.list_models()):
+        raise ExpungeError(f"--model: open_clip lists no {name!r}{suggest(name, known)}; a folder does as well.")
+    return name
+
+
+def _weights(root: Path, name: str, pretrained: str) -> str:
+    from expunge.models.network import open_clip
+
+    if Path(pretrained).exists():
+        return from_project(root, pretrained, "pretrained")
+    if open_clip.get_pretrained_cfg(name, pretrained):
+        return pretrained
+    tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+    raise ExpungeError(f"--pretrained: there is no file {pretrained}, and no such tag of {name} (its tags: {tags}).")
+
+
+def _folder() -> Any:
+    return files("expunge.commands") / "profiles"
