@@ -45,7 +45,7 @@ UNREAD = {
     "alembic_version": {"*"},
 }
 """Columns of MLflow's tables to which the sentence on points of curves, times, users and names applies; `*` is all."""
-OWN_KEYS = (*(f"{prefix}." for prefix in CURVES), "cost.", "mlflow.")
+OWN_KEYS = (*CURVES, "cost.", "cost/", "mlflow.")
 """Rows under these keys are not covered either: points of curves, costs, MLflow's own tags."""
 
 

@@ -63,7 +63,7 @@ def _tag_checks(where: str, tags: Mapping[str, str], others: Mapping[str, Mappin
 
 def _model_checks(where: str, run: Run, model: LoggedModel) -> list[Comparison]:
     """The model's own figures are those of its run, and each names the other."""
-    of_run = {key: value for key, value in run.data.metrics.items() if key.startswith("unlearned.")}
+    of_run = {key: value for key, value in run.data.metrics.items() if key.startswith(("unlearned.", "unlearned/"))}
     of_model = {metric.key: metric.value for metric in model.metrics or () if metric.run_id == run.info.run_id}
     made = [output.model_id for output in run.outputs.model_outputs]
     return [
