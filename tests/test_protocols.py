@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -37,7 +38,8 @@ from expunge.intake.protocols.service import MAX_BODY, create_app
 from expunge.intake.protocols.signing import Seal, open_seal
 from expunge.intake.settings import ServeParams
 from expunge.project.errors import ExpungeError
-from expunge.project.paths import Paths
+from expunge.project.paths import BASE, Paths
+from expunge.selection.forget import forget_rows
 from expunge.selection.match import matches
 from expunge.settings import load_params
 from project import tiny_params, write_params
@@ -332,6 +334,18 @@ def test_version_one_is_spoken_under_its_old_names(client: TestClient, seal: Sea
 def identity(kind: str, value: str, format: str = "raw") -> dict[str, Any]:
     one = {"identity_type": kind, "identity_value": value, "identity_format": format}
     return OPENDSR_EXAMPLE | {"subject_identities": [one]}
+
+
+def test_a_release_forgets_the_samples_of_the_subject_also_those_that_came_in_after_the_request(
+    client: TestClient, office: Office
+) -> None:
+    client.post("/v2/requests", json=OPENDSR_EXAMPLE, headers=bearer())
+    office.desk.ledger.approve("req-0001", "Ada")
+    shutil.rmtree(office.paths.catalog)
+    make_catalog(office.paths.catalog, 30, subjects=("s-1", "s-2", None))
+    _, rows = forget_rows(office.paths, office.desk.ledger.approved_unserved(), "r001", BASE)
+    assert sorted(row.sample_id for row in rows) == [f"sample:{number:04d}" for number in range(0, 30, 3)]
+    assert "s-1" not in json.dumps([row.reason for row in rows])
 
 
 @pytest.mark.parametrize(
