@@ -26,6 +26,9 @@ from expunge.selection.settings import SelectParams
 from expunge.unlearning.methods import METHODS
 from expunge.unlearning.settings import UnlearnParams
 
+FROM_THE_START = ("retrain_text", "retrain_image", "retrain_both", "retrain")
+"""Methods whose result has seen nothing because the weights that they start from had not."""
+
 
 class Params(Block):
     """All of `params.yaml`."""
@@ -66,6 +69,13 @@ class Params(Block):
             raise ValueError(
                 "train.external names no command `retrain`, so there is no gold standard: set release.gold to false "
                 "and leave `retrain` out of release.methods"
+            )
+        begun = [name for name in self.release.methods if name in FROM_THE_START]
+        if self.train.epochs == 0 and self.train.external is None and self.model.pretrained is not None and begun:
+            raise ValueError(
+                f"{begun[0]} starts from the weights that training began from, and with train.epochs 0 these are the "
+                "base model's own: name the finished model as train.external.checkpoint and what its training began "
+                "from as model.pretrained, or choose other release.methods"
             )
         if len(set(self.release.methods)) < len(self.release.methods):
             raise ValueError("release.methods: a method stands twice; name each once")

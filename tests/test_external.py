@@ -137,3 +137,22 @@ def test_dvc_watches_the_files_that_the_model_is_made_from(tmp_path: Path) -> No
     (paths.root / "ids.txt").write_text("sample:0000\n")
     deps = yaml.safe_load(root_stages(paths, CatalogParams()))["stages"]["train"]["deps"]
     assert {str(tmp_path / "epoch_32.pt"), "ids.txt"} <= set(deps)
+
+
+def test_a_model_from_elsewhere_is_not_trained_in_slices(tmp_path: Path) -> None:
+    paths, _ = project(tmp_path)
+    settings = yaml.safe_load(paths.params.read_text())
+    settings["train"]["sharded"] = {}
+    with pytest.raises(ValueError, match="not trained in slices"):
+        Params.model_validate(settings)
+
+
+def test_a_method_that_starts_clean_is_refused_where_training_begins_and_ends_with_one_model(tmp_path: Path) -> None:
+    paths, _ = project(tmp_path)
+    settings = yaml.safe_load(paths.params.read_text())
+    checkpoint = settings["train"].pop("external")["checkpoint"]
+    settings["model"]["pretrained"], settings["train"]["epochs"] = checkpoint, 0
+    with pytest.raises(ValueError, match="retrain_text starts from the weights that training began from"):
+        Params.model_validate(settings)
+    settings["release"]["methods"] = ["ssd"]
+    assert Params.model_validate(settings).release.methods == ("ssd",)

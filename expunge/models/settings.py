@@ -104,6 +104,12 @@ class TrainParams(Block):
     external: ExternalParams | None = None
     sharded: ShardedParams | None = Field(None, description="train in slices, for the method `exact`")
 
+    @model_validator(mode="after")
+    def _trained_here_or_elsewhere(self) -> TrainParams:
+        if self.external is not None and self.sharded is not None:
+            raise ValueError("a model that was trained elsewhere (external) is not trained in slices (sharded)")
+        return self
+
     @field_validator("templates")
     @classmethod
     def _templates_have_a_slot(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
