@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -274,6 +275,20 @@ def test_a_replay_finds_a_model_that_the_recipe_does_not_give(served: Path, tmp_
     assert result.returncode == 1
     assert "✗ params.yaml: settings of the replay: seed not as certified" in result.stdout
     assert "✗ models/r001/model.safetensors: model of the replay" in result.stdout
+
+
+def test_a_replay_finds_figures_that_were_edited_and_signed_again(served: Path, tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(served, root, symlinks=True, ignore=shutil.ignore_patterns("cache", "mlartifacts"))
+    path = root / "reports" / "r001" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["models"]["unlearned"]["retain"]["image_to_text_r1"] = 0.999
+    path.write_text(json.dumps(metrics, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    run(root, sys.executable, "-m", "expunge.steps.register", "r001")
+    again = run(root, "expunge", "verify", "r001", "--replay", check=False)
+    assert again.returncode == 1
+    assert "✗ reports/r001/metrics.json: figures and verdict of the replay" in again.stdout
+    assert "model of the replay" not in again.stdout
 
 
 def test_an_index_or_embeddings_of_another_model_are_refused(served: Path, tmp_path: Path) -> None:

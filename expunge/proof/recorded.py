@@ -97,5 +97,7 @@ def _copy_checks(project: Project, name: str, run: Run, model: LoggedModel) -> l
 
 
 def _local(uri: str) -> Path | None:
+    """A folder of MLflow's on this machine, None where it is elsewhere or was not copied along with the project."""
     parts = urlparse(uri)
-    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
+    folder = Path(unquote(parts.path))
+    return folder if parts.scheme in ("", "file") and folder.is_dir() else None
