@@ -71,8 +71,6 @@ def test_killed_at_any_step_also_while_dvc_writes_it_is_named_and_repaired(
     for step, leaves in (
         ("catalog", None),
         ("pipeline", root / "dvc.lock"),
-        ("pipeline", root / "dvc.yaml"),
-        ("workspace", None),
         ("keep", root / "releases" / "r001" / "outputs.dvc"),
         ("ledger", None),
     ):

@@ -31,7 +31,7 @@ class Journal:
         retained: digest of all retained samples, from before the purge.
         removed: what was there to be removed, by surface.
         done: names of finished steps.
-        attempts: how often the search at the end has found something.
+        data_version: DVC's name of the catalog before the purge.
     """
 
     folder: Path
@@ -42,7 +42,7 @@ class Journal:
     retained: str
     removed: list[dict[str, Any]]
     done: list[str] = field(default_factory=list)
-    attempts: int = 0
+    data_version: str | None = None
 
     @classmethod
     def begin(cls, paths: Paths, found: Sequence[Trace], known: Sequence[str], release: str, **facts: Any) -> Journal:
@@ -91,7 +91,7 @@ class Journal:
 
     def start_over(self) -> None:
         """Note that what was done is to be done again, for something has come back meanwhile."""
-        self.done, self.attempts = [], self.attempts + 1
+        self.done = []
         self._save()
 
     def close(self) -> None:

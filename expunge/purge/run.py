@@ -83,6 +83,7 @@ def begin(paths: Paths, planned: PurgePlan) -> Journal:
             began_at=iso_seconds(utc_now()),
             retained=retained,
             removed=[asdict(item) for item in planned.items],
+            data_version=data_version(paths),
         )
 
 
@@ -125,7 +126,7 @@ def alone(paths: Paths) -> Iterator[None]:
 
 
 def _catalog(purge: Purge) -> None:
-    before = None if purge.journal.attempts else data_version(purge.paths)
+    before = purge.journal.data_version or data_version(purge.paths)
     remove_rows(purge.paths.catalog, purge.forgotten, before)
     purge.paths.catalog_state.unlink(missing_ok=True)  # a build after this one keeps nothing of what was
 
