@@ -29,6 +29,7 @@ from expunge.corpus.catalog import Catalog, write_catalog
 from expunge.corpus.sample import Sample, Source
 from expunge.embeddings.search import picture_encoder
 from expunge.models.clip import decode_image
+from expunge.near_duplicates import candidates
 from expunge.near_duplicates import find as search
 from expunge.near_duplicates.suppression import EQUAL_BANDS, Suppressed, record
 from expunge.project.files import write_json
@@ -41,6 +42,7 @@ DRAWN = 20
 LIMITS = (
     "NEAR_BITS",
     "NEAR_COSINE",
+    "MOST",
     "MAX_DIFFERENCE",
     "MIN_COSINE",
     "OVERLAY_SHARE",
@@ -83,7 +85,7 @@ def main() -> None:
         "seed": SEED,
         "drawn": DRAWN,
         "catalog": len(mixed),
-        "limits": {name.lower(): getattr(search, name) for name in LIMITS},
+        "limits": {name.lower(): getattr(candidates if hasattr(candidates, name) else search, name) for name in LIMITS},
         "search": _figures(found, drawn, planted, samples) | {"seconds": round(seconds, 1)},
         "suppression": {
             "equal_bands": EQUAL_BANDS,

@@ -33,7 +33,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 def embed(folder: Path, catalog: Catalog, seed: int = 0, forgotten: frozenset[str] = frozenset()) -> Origin:
     model = tiny_clip(seed)
     digest = clip.save(model, folder / "model")
-    made_from = origin(catalog, digest, preprocess_digest(folder / "model"), set(forgotten))
+    made_from = origin(catalog, model, digest, preprocess_digest(folder / "model"), set(forgotten))
     embed_catalog(folder / "store", catalog, model, made_from, set(forgotten), batch_size=7)
     return made_from
 
@@ -62,9 +62,10 @@ def test_an_interrupted_run_keeps_its_shards_and_ends_with_the_same_bytes(tmp_pa
     (tmp_path / "store" / shard.path.name).unlink()
     (tmp_path / "store" / f".{shard.path.name}.x.partial").write_bytes(b"half")
     model = clip.load(tmp_path / "model")
-    made_from = origin(catalog, clip.model_digest(tmp_path / "model"), preprocess_digest(tmp_path / "model"), set())
-    encoded, kept = embed_catalog(tmp_path / "store", catalog, model, made_from, set(), batch_size=7)
-    assert (encoded, kept) == (shard.rows, len(catalog) - shard.rows)
+    digests_of_model = clip.model_digest(tmp_path / "model"), preprocess_digest(tmp_path / "model")
+    made_from = origin(catalog, model, *digests_of_model, set())
+    done = embed_catalog(tmp_path / "store", catalog, model, made_from, set(), batch_size=7)
+    assert done == (shard.rows, shard.rows, len(catalog) - shard.rows)
     assert digests(tmp_path / "store") == whole
     assert not list((tmp_path / "store").glob(".*"))
 
@@ -80,9 +81,10 @@ def test_one_changed_picture_of_hundreds_means_one_shard_written_and_one_embedde
     shards = len(catalog.shards)
     assert (built.written, built.kept) == (1, shards - 1)
     changed = next(shard for shard, old in zip(built.catalog.shards, catalog.shards, strict=True) if shard != old)
-    made_from = origin(built.catalog, made_from.model, made_from.preprocessing, set())
-    encoded, kept = embed_catalog(tmp_path / "store", built.catalog, tiny_clip(0), made_from, set(), batch_size=64)
-    assert (encoded, kept) == (changed.rows, 300 - changed.rows)
+    model = tiny_clip(0)
+    made_from = origin(built.catalog, model, made_from.model, made_from.preprocessing, set())
+    done = embed_catalog(tmp_path / "store", built.catalog, model, made_from, set(), batch_size=64)
+    assert done == (changed.rows, changed.rows, 300 - changed.rows)
 
 
 def test_vectors_of_two_models_in_one_store_are_refused(tmp_path: Path, catalog: Catalog) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from expunge.corpus.catalog import Catalog
+from expunge.embeddings.gallery import view
 from expunge.evaluation.gate import JudgedModel, judge
 from expunge.evaluation.measure import measure
 from expunge.evaluation.sets import Sets
@@ -74,7 +75,7 @@ def gold(corpus: Catalog, train_params: TrainParams) -> Clip:
 
 
 def subject(model: Clip, pairs: Pairs, sets: Sets) -> JudgedModel:
-    seen = measure(model, pairs, sets, EVALUATE, 64)
+    seen = measure(model, view(model, pairs, 64), pairs.classes, sets, EVALUATE)
     rows = sets.groups
     wording = [
         Wording(*([getattr(pairs, name)[row] for row in chosen] for name in ("ids", "classes", "variants", "captions")))
@@ -127,7 +128,7 @@ def test_a_model_pushed_to_negative_similarity_is_refused(original: Clip, gold: 
         optimizer.zero_grad()
         (images * texts).sum(dim=1).mean().backward()
         optimizer.step()
-    measured = measure(pushed, pairs, sets, EVALUATE, 64).metrics
+    measured = measure(pushed, view(pushed, pairs, 64), pairs.classes, sets, EVALUATE).metrics
     assert measured["forget"]["pair_similarity"] < -0.3
     passed, diagnosis, failed = verdict(original, pushed, gold, pairs, sets)
     assert (passed, diagnosis) != (True, "effective")
@@ -137,7 +138,7 @@ def test_a_model_pushed_to_negative_similarity_is_refused(original: Clip, gold: 
 def test_an_empty_forget_set_is_refused_and_not_called_a_success(original: Clip, pairs: Pairs, sets: Sets) -> None:
     nothing = np.array([], dtype=np.int64)
     empty = Sets(sets.groups | {"forget": nothing}, members=nothing, never_seen=sets.never_seen)
-    block = measure(original, pairs, empty, EVALUATE, 64).metrics
+    block = measure(original, view(original, pairs, 64), pairs.classes, empty, EVALUATE).metrics
     with pytest.raises(ExpungeError, match="forgets nothing"):
         judge(load_params(ROOT / "params.yaml").gate, JudgedModel(block), [JudgedModel(block)])
 

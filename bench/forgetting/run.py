@@ -22,7 +22,7 @@ from bench.forgetting.project import Forgotten
 from bench.forgetting.results import EXAMINATION, RESULTS, RUN, has, record
 from bench.forgetting.scenarios import REPORTED, SCENARIOS, Scenario
 from expunge.corpus.catalog import Catalog
-from expunge.embeddings.gallery import Encoder
+from expunge.embeddings.gallery import Encoder, view
 from expunge.evaluation.gate import JudgedModel, judge
 from expunge.evaluation.measure import Measured, measure
 from expunge.evaluation.sets import Sets, column, release_sets
@@ -98,7 +98,8 @@ class Bench:
     def measure(self, model: Encoder) -> Measured:
         """All figures of a model on the scenario's sets."""
         params = self.place.params
-        return measure(model, self.pairs, self.sets, params.evaluate, params.embed.batch_size)
+        gallery = view(model, self.pairs, params.embed.batch_size)
+        return measure(model, gallery, self.pairs.classes, self.sets, params.evaluate, whole=True)
 
     def verdict(self, metrics: dict[str, Any]) -> dict[str, Any]:
         """Gate and diagnosis of a model against the gold standard."""

@@ -52,9 +52,10 @@ def verify(
     checks = list(outcome.checks)
     if replay and outcome.statement and not outcome.problems:
         from expunge.proof.replay import replay as run_again
+        from expunge.steps.embed import embed
         from expunge.steps.evaluate import evaluate
 
-        checks += run_again(paths, params, outcome.statement, evaluate)
+        checks += run_again(paths, params, outcome.statement, (embed, evaluate))
     problems = [check for check in checks if check.state == "mismatch"]
     if as_json:
         typer.echo(json.dumps(_summary(release, outcome.key, outcome.statement, checks), indent=2, ensure_ascii=False))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from expunge.corpus.catalog import Catalog
 from expunge.corpus.sample import vector_id
@@ -14,6 +17,8 @@ from expunge.project.reading import read_plain
 
 MAX_PICTURE = 64 << 20
 """An example of more bytes is not read."""
+BLOCK = 8192
+"""Vectors that are scored at a time."""
 
 if TYPE_CHECKING:
     import faiss
@@ -49,26 +54,44 @@ def search_images(
     from expunge.embeddings.index import search_index
 
     query = _query(paths, release, text, sample_id, image)
-    keys, scores = search_index(load_index(paths, release, "image"), query[None], count)
+    index = load_index(paths, release, "image")
+    keys, scores = search_index(index, query[None], count)
+    score_of = {key: score for key, score in zip(keys[0].tolist(), scores[0].tolist(), strict=True) if key >= 0}
+    found = {vector_id(row["sample_id"]): row for row in _rows_at(paths, release, index, list(score_of))}
+    if found.keys() != score_of.keys():
+        raise ExpungeError(f"The image index of {release} holds other samples than its embeddings; run `dvc repro`.")
+    return [
+        Hit(found[key]["sample_id"], found[key]["class"], found[key]["caption"], round(score, 6))
+        for key, score in score_of.items()
+    ]
+
+
+def _rows_at(paths: Paths, release: str, index: faiss.Index, keys: Sequence[int]) -> Iterator[dict[str, str]]:
+    """What the catalog says of the samples with these vector ids, which `index` holds in the order of the store.
+
+    Only the shards that hold them are read.
+    """
+    import numpy as np
+
+    from expunge.embeddings.index import index_ids
+    from expunge.embeddings.store import sample_ids_at
+
+    order = index_ids(index)
+    places = np.flatnonzero(np.isin(order, np.array(keys, np.int64)))
     catalog = Catalog(paths.catalog)
-    row_of = {vector_id(name): row for row, name in enumerate(catalog.ids)}
-    table = catalog.metadata
-    hits = []
-    for key, score in zip(keys[0].tolist(), scores[0].tolist(), strict=True):
-        if key >= 0:
-            row = row_of[key]
-            hits.append(
-                Hit(catalog.ids[row], table["class"][row].as_py(), table["caption"][row].as_py(), round(score, 6))
-            )
-    return hits
+    for shard, names in sample_ids_at(paths.release(release).embeddings, catalog, places):
+        table = catalog.read_shard(shard, ["sample_id", "class", "caption"])
+        yield from table.filter(pc.is_in(table["sample_id"], value_set=pa.array(names))).to_pylist()
 
 
 def _query(paths: Paths, release: str, text: str | None, sample_id: str | None, image: Path | None) -> np.ndarray:
-    store = load_embeddings(paths, release)
+    import numpy as np
+
     if sample_id is not None:
+        store = load_embeddings(paths, release)
         if sample_id not in store.ids:
             raise ExpungeError(f"Release {release} holds no sample {sample_id}.")
-        return store.images[store.ids.index(sample_id)]
+        return store.images[store.ids.index(sample_id)].astype(np.float32)
     from expunge.models import clip
 
     model = clip.load(paths.release(release).model)
@@ -116,7 +139,7 @@ def text_scores(paths: Paths, release: str, text: str) -> dict[str, float]:
 
     store = load_embeddings(paths, release)
     query = clip.load(paths.release(release).model).encode_texts([text])[0].numpy()
-    return dict(zip(store.ids, (store.images @ query).tolist(), strict=True))
+    return dict(zip(store.ids, _cosines(store.images, query).tolist(), strict=True))
 
 
 def image_scores(paths: Paths, release: str, picture: bytes) -> dict[str, float]:
@@ -129,7 +152,17 @@ def image_scores(paths: Paths, release: str, picture: bytes) -> dict[str, float]
 
     store = load_embeddings(paths, release)
     query = picture_encoder(paths, release)([decode_image(picture, "the example")])[0]
-    return dict(zip(store.ids, (store.images @ query).tolist(), strict=True))
+    return dict(zip(store.ids, _cosines(store.images, query).tolist(), strict=True))
+
+
+def _cosines(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Cosine of `query` with each of the unit float16 `vectors` [N, D], float32 [N], a block at a time."""
+    import numpy as np
+
+    found = np.empty(len(vectors), np.float32)
+    for start in range(0, len(vectors), BLOCK):
+        found[start : start + BLOCK] = vectors[start : start + BLOCK].astype(np.float32) @ query
+    return found
 
 
 def picture_encoder(paths: Paths, release: str) -> Callable[[Sequence[Image]], np.ndarray]:

@@ -12,6 +12,9 @@ class EmbedParams(Block):
 
 
 class IndexParams(Block):
-    """`Flat` is exact, which an audit of deletions needs; other factory strings are for serving."""
+    """`auto` is exact up to 100,000 vectors, with inverted lists beyond; anything else is a factory string of FAISS.
 
-    factory: str = "Flat"
+    Whatever is chosen is rebuilt from the retained vectors, and its recall against exact search is kept beside it.
+    """
+
+    factory: str = "auto"

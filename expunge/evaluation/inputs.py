@@ -1,13 +1,15 @@
-"""What a release is judged by: its models, all pairs of the catalog, and what it forgets and keeps."""
+"""What a release is judged by: its models, their views of the catalog, and what it forgets and keeps."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from expunge.corpus.catalog import Catalog
+from expunge.embeddings.search import load_embeddings
+from expunge.embeddings.views import Views
 from expunge.models import clip
 from expunge.models.clip import Clip
-from expunge.models.pairs import Pairs, load_pairs
 from expunge.project.paths import Paths
 from expunge.releases.release import Release
 from expunge.selection.sets import ForgetRow, RetainRow, read_forget, read_retain
@@ -20,21 +22,23 @@ class ReleaseInputs:
 
     Attributes:
         release: its name.
-        pairs: the whole catalog.
+        views: what models see of the whole catalog.
         models: `original` and `unlearned`; `retrained` too where there is a gold standard.
         forget: the release's cumulative forget set.
     """
 
     release: str
-    catalog: Catalog
-    pairs: Pairs
+    views: Views
     models: dict[str, Clip]
     forget: list[ForgetRow]
     retained: list[RetainRow]
 
 
-def read_inputs(paths: Paths, params: Params, description: Release) -> ReleaseInputs:
+def read_inputs(paths: Paths, params: Params, description: Release, stores: Sequence[str]) -> ReleaseInputs:
     """Read them; a set that was made from another catalog is refused.
+
+    Args:
+        stores: releases whose embeddings need not be computed again.
 
     Raises:
         ExpungeError: a file is missing or damaged, or does not belong to the others.
@@ -49,8 +53,7 @@ def read_inputs(paths: Paths, params: Params, description: Release) -> ReleaseIn
     models = {name: clip.load(folder, device) for name, folder in folders.items()}
     return ReleaseInputs(
         description.release,
-        catalog,
-        load_pairs(catalog, models["original"]),
+        Views(catalog, [load_embeddings(paths, name) for name in stores], params.embed.batch_size),
         models,
         read_forget(where.forget, made_from),
         read_retain(where.retain, made_from),

@@ -75,6 +75,6 @@ def _make(paths: Paths, params: Params, description: Release, rung: MethodChoice
 
 
 def _verdict(paths: Paths, params: Params, description: Release) -> dict[str, Any]:
-    found = judge_release(read_inputs(paths, params, description), params).verdict
+    found = judge_release(read_inputs(paths, params, description, [description.parent]), params).verdict
     failed = [check["name"] for check in found["gate"]["checks"] if not check["passed"]]
     return {"passed": found["gate"]["passed"], "diagnosis": found["diagnosis"], "failed": failed}

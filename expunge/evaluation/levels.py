@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Set
 
 import numpy as np
+import torch
 
 from expunge.corpus.catalog import Catalog
 from expunge.embeddings.gallery import Gallery
 from expunge.evaluation.sets import rows_of
 from expunge.project.columns import strings
+from expunge.project.scratch import take_rows
 from expunge.unlearning.calibration import never_seen_level
 from expunge.unlearning.problem import Seen
 
@@ -27,7 +29,8 @@ def expected_similarity(catalog: Catalog, original: Gallery, forget: np.ndarray,
     captions = catalog.metadata["caption"]
 
     def seen(rows: np.ndarray) -> Seen:
-        return Seen(strings(captions.take(rows)), original.images[rows], original.texts[rows])
+        images, texts = (torch.from_numpy(take_rows(side.numpy(), rows)) for side in (original.images, original.texts))
+        return Seen(strings(captions.take(rows)), images, texts)
 
     held_out = rows_of(catalog, catalog.split_ids("calibration") - forgotten)
     remaining = rows_of(catalog, catalog.split_ids("train") - forgotten)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from expunge.embeddings.gallery import Encoder, Gallery, Matches, match, view
+from expunge.embeddings.gallery import Encoder, Gallery, Matches, match
 from expunge.evaluation import membership, relearning, retrieval, zero_shot
 from expunge.evaluation.sets import Sets
 from expunge.evaluation.settings import EvaluateParams
@@ -25,8 +26,8 @@ class Measured:
     Attributes:
         metrics: the block `M`.
         gallery: the model's embeddings of the catalog.
-        named: whether each picture's class was named right, bool [N].
-        matches: ranks and losses of all pairs.
+        named: 1 where a picture's class was named right and 0 where not, not a number where nobody asked, [N].
+        matches: ranks and losses of the pairs that were asked about.
     """
 
     metrics: dict[str, Any]
@@ -36,16 +37,20 @@ class Measured:
 
 
 def measure(
-    clip: Encoder, pairs: Pairs, sets: Sets, params: EvaluateParams, batch_size: int, images: Tensor | None = None
+    clip: Encoder, gallery: Gallery, classes: Sequence[str], sets: Sets, params: EvaluateParams, whole: bool = False
 ) -> Measured:
     """Every metric of `clip` but the relearning steps, which need the original model's recall first.
 
     Args:
-        images: the image embeddings of all pairs where they are known, [N, D].
+        gallery: the model's view of the catalog.
+        classes: the class of every pair, [N].
+        whole: rank every pair of the catalog, and not only those that the metrics are about.
     """
-    gallery = view(clip, pairs, batch_size, images)
-    matches = match(gallery)
-    named = zero_shot.classify(clip, gallery.images, pairs.classes, params.zero_shot.templates)
+    asked = np.arange(len(classes)) if whole else sets.asked
+    matches = match(gallery, asked)
+    named = torch.full((len(classes),), torch.nan)
+    images, templates = gallery.images[torch.from_numpy(asked)].float(), params.zero_shot.templates
+    named[torch.from_numpy(asked)] = zero_shot.classify(clip, images, classes, asked, templates).float()
     metrics: dict[str, Any] = {
         name: group_metrics(gallery, matches, named, rows) for name, rows in sets.groups.items() if len(rows)
     }

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from expunge.embeddings.gallery import Gallery
+from expunge.embeddings.gallery import TIE, TILE, Gallery
 from expunge.evaluation.settings import RelearnParams
 from expunge.models.clip import Clip, autocast
 from expunge.models.loss import TEMPERATURE, contrastive_loss
@@ -128,6 +128,7 @@ class _Pupil:
         """One step of fine-tuning."""
         draw = np.random.default_rng((self.seed, step))
         rows = np.concatenate([_sample(forget, draw), _sample(self.retain, draw)])
+        rows = self.pairs.at(rows)
         with autocast(self.clip.device, self.compute):
             images = self.clip.encode_pixels(self.pairs.images(rows))
             captions = self.clip.encode_tokens(self.clip.tokenizer(self.pairs.canonical(rows)))
@@ -147,8 +148,15 @@ def _similarity(clip: Clip, pairs: Pairs, rows: np.ndarray) -> float:
 
 
 def _recall(clip: Clip, gallery: Gallery, pairs: Pairs, forget: np.ndarray, asked: np.ndarray) -> float:
-    """R@1 of the rows `asked`, with the texts of all rows `forget` as `clip` encodes them now."""
-    texts = gallery.texts.clone()
-    texts[torch.from_numpy(forget)] = clip.encode_texts(pairs.canonical(forget))
-    scores = clip.encode_images(pairs.images(asked)) @ texts.T
-    return (scores.argmax(dim=1) == torch.from_numpy(asked)).double().mean().item()
+    """R@1 of the rows `asked`, some of `forget`, with the texts of all rows `forget` as `clip` encodes them now."""
+    told = torch.from_numpy(forget)
+    texts = clip.encode_texts(pairs.canonical(pairs.at(forget)))
+    images = clip.encode_images(pairs.images(pairs.at(asked)))
+    right = (images * texts[torch.searchsorted(told, torch.from_numpy(asked))]).sum(dim=1)
+    rank = torch.full((len(asked),), -1)  # every picture counts its own caption once
+    for start in range(0, len(gallery.texts), TILE):
+        tile = gallery.texts[start : start + TILE].to(torch.float32, copy=True)
+        here = (told >= start) & (told < start + TILE)
+        tile[told[here] - start] = texts[here]
+        rank += (images @ tile.T >= right[:, None] - TIE).sum(dim=1)
+    return (rank == 0).double().mean().item()

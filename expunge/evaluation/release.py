@@ -17,7 +17,8 @@ from expunge.evaluation.sets import Sets, release_sets, rows_of
 from expunge.evaluation.stand_ins import stand_ins
 from expunge.evaluation.traces import Words, traces, words_of
 from expunge.models.clip import Clip
-from expunge.models.pairs import Pairs, read_wording
+from expunge.models.pairs import Pairs, load_pairs, read_wording
+from expunge.project.columns import strings
 from expunge.project.progress import progress
 from expunge.selection.sets import ForgetRow
 from expunge.settings import Params
@@ -71,7 +72,8 @@ def judge_release(asked: ReleaseInputs, params: Params) -> Judged:
     Raises:
         ExpungeError: the release forgets nothing.
     """
-    catalog, pairs, models, release = asked.catalog, asked.pairs, asked.models, asked.release
+    views, models, release = asked.views, asked.models, asked.release
+    catalog, classes = views.catalog, strings(views.catalog.metadata["class"])
     forgotten = frozenset(row.sample_id for row in asked.forget)
     own = [row for row in asked.forget if row.release == release]
     sets = release_sets(catalog, {row.sample_id for row in own}, forgotten, asked.retained)
@@ -81,7 +83,7 @@ def judge_release(asked: ReleaseInputs, params: Params) -> Judged:
     found: dict[str, dict[str, Any]] = {}
     with progress(f"evaluate {release}") as report:
         for number, (name, model) in enumerate(models.items(), 1):
-            measured[name] = measure(model, pairs, sets, params.evaluate, params.embed.batch_size)
+            measured[name] = measure(model, views(model), classes, sets, params.evaluate)
             found[name] = traces(model, words)
             report(number, len(models))
 
@@ -92,7 +94,7 @@ def judge_release(asked: ReleaseInputs, params: Params) -> Judged:
         return Judged(sets, forgotten, requests, measured, found, verdict)
     original, retrained = measured["original"], []
     for model in stand_ins(catalog, models["original"], original.gallery, forgotten, params):
-        seen = measure(model, pairs, sets, params.evaluate, params.embed.batch_size, original.gallery.images)
+        seen = measure(model, views(model), classes, sets, params.evaluate)
         retrained.append(judged_model(seen, traces(model, words), sets, requests))
     verdict = judge(params.gate, subjects["unlearned"], retrained, subjects["original"])
     return Judged(sets, forgotten, requests, measured, found, verdict)
@@ -116,14 +118,17 @@ def evaluate_release(asked: ReleaseInputs, params: Params) -> Evaluation:
         ExpungeError: the release forgets nothing, or there are too few held-out pairs for the estimate.
     """
     found = judge_release(asked, params)
-    steps = relearning_steps(asked.models, found.measured, asked.pairs, found.sets, params)
+    catalog = asked.views.catalog
+    shown = np.concatenate([found.sets.members, found.sets.guarded])
+    pairs = load_pairs(catalog, asked.models["original"], {catalog.ids[row] for row in shown.tolist()})
+    steps = relearning_steps(asked.models, found.measured, pairs, found.sets, params)
     blocks = {name: seen.metrics | {"relearn_steps": steps[name]} for name, seen in found.measured.items()}
     original, rows = found.measured["original"].gallery, found.sets.groups["forget"]
     metrics = {
         "models": {name: blocks.get(name) for name in MODELS},
         "per_request": _per_request(found.requests, found.measured),
         "traces": found.traces,
-        "expected_similarity": expected_similarity(asked.catalog, original, rows, found.forgotten),
+        "expected_similarity": expected_similarity(catalog, original, rows, found.forgotten),
         **found.verdict,
     }
     return Evaluation(found.sets, found.forgotten, found.requests, found.measured, metrics)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Set
 
+import torch
+
 from expunge.corpus.catalog import Catalog
 from expunge.embeddings.gallery import Gallery
 from expunge.evaluation.sets import rows_of
@@ -17,6 +19,7 @@ from expunge.models import clip
 from expunge.models.clip import Clip
 from expunge.models.pairs import read_wording
 from expunge.project.progress import progress
+from expunge.project.scratch import take_rows
 from expunge.settings import Params
 from expunge.unlearning.lesson import Lesson, LessonParams, given
 from expunge.unlearning.towers import train_text_tower, with_text_tower
@@ -35,10 +38,11 @@ def stand_ins(
     wording = read_wording(catalog, rows)
     values = params.unlearn.methods.get("retrain_text", {})
     chosen = LessonParams.model_validate({key: values[key] for key in values if key in LessonParams.model_fields})
+    images = torch.from_numpy(take_rows(gallery.images.numpy(), rows))
     for number in range(params.gate.stand_ins):
         seed = params.seed + 1000 + number
         new = with_text_tower(original, clip.create(params.model, seed))
         with progress(f"retrain a text tower to compare with ({number + 1} of {params.gate.stand_ins})") as report:
-            lesson = Lesson(wording, given(gallery.images[rows]), params.train, params.compute, seed)
+            lesson = Lesson(wording, given(images), params.train, params.compute, seed)
             train_text_tower(new, lesson, chosen, progress=report)
         yield new

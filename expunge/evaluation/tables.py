@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 from sklearn.metrics import roc_curve
+from torch import Tensor
 
 from expunge.corpus.catalog import Catalog
-from expunge.embeddings.gallery import BLOCK
+from expunge.embeddings.gallery import BLOCK, TILE
 from expunge.evaluation.measure import Measured
 from expunge.evaluation.sets import Sets
 
@@ -40,24 +41,36 @@ def nearest_retained(
     It moves when either tower does. Columns: `model`, `request`, `place` from 1, `sample_id` of a retained sample, and
     `share` of the request's captions that find it among the first `FIRST`.
     """
-    kept = np.array([sample_id not in forgotten for sample_id in catalog.ids])
-    rows_kept = torch.from_numpy(np.flatnonzero(kept))
+    gone = torch.tensor(sorted(catalog.row_of[name] for name in forgotten), dtype=torch.int64)
     columns: dict[str, list[object]] = {"model": [], "request": [], "place": [], "sample_id": [], "share": []}
     for name, seen in measured.items():
-        images = seen.gallery.images[rows_kept]
         for request_id, rows in requests.items():
-            hits = np.zeros(len(rows_kept), dtype=np.int64)
+            hits = np.zeros(len(catalog), dtype=np.int64)
             for start in range(0, len(rows), BLOCK):
-                captions = seen.gallery.texts[torch.from_numpy(rows[start : start + BLOCK])]
-                first = (captions @ images.T).topk(min(FIRST, len(rows_kept)), dim=1).indices
+                captions = seen.gallery.texts[torch.from_numpy(rows[start : start + BLOCK])].float()
+                first = _first(captions, seen.gallery.images, gone)
                 hits += np.bincount(first.flatten().numpy(), minlength=len(hits))
             order = np.argsort(-hits, kind="stable")[:SHOWN]
             for place, row in enumerate(order[hits[order] > 0], 1):
-                values = (name, request_id, place, catalog.ids[int(rows_kept[row])], float(hits[row] / len(rows)))
+                values = (name, request_id, place, catalog.ids[int(row)], float(hits[row] / len(rows)))
                 for column, value in zip(columns.values(), values, strict=True):
                     column.append(value)
     kinds = {"model": "string", "request": "string", "place": "int64", "sample_id": "string", "share": "float64"}
     return pa.table({key: pa.array(column, kinds[key]) for key, column in columns.items()})
+
+
+def _first(queries: Tensor, targets: Tensor, gone: Tensor) -> Tensor:
+    """Rows of the `FIRST` of `targets` [N, D] that are nearest to each query and not `gone`, int64 [Q, at most 5]."""
+    best, rows = torch.empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64)
+    left = len(targets) - len(gone)
+    for start in range(0, len(targets), TILE):
+        scores = queries @ targets[start : start + TILE].float().T
+        scores[:, gone[(gone >= start) & (gone < start + TILE)] - start] = -torch.inf
+        found = scores.topk(min(FIRST, scores.shape[1]), dim=1)
+        best, rows = torch.cat([best, found.values], dim=1), torch.cat([rows, found.indices + start], dim=1)
+        kept = best.topk(min(FIRST, best.shape[1]), dim=1)
+        best, rows = kept.values, rows.gather(1, kept.indices)
+    return rows[:, :left]
 
 
 def roc(measured: Mapping[str, Measured], sets: Sets) -> pa.Table:

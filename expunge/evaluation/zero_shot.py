@@ -6,6 +6,9 @@ catalog compete.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,10 +16,18 @@ from expunge.embeddings.gallery import Encoder
 from expunge.models.training import spoken
 
 
-def classify(clip: Encoder, images: Tensor, classes: list[str], templates: tuple[str, ...]) -> Tensor:
-    """Whether each image's class is the most similar one: bool [N] for unit embeddings [N, D] and N class names."""
+def classify(
+    clip: Encoder, images: Tensor, classes: Sequence[str], rows: np.ndarray, templates: tuple[str, ...]
+) -> Tensor:
+    """Whether each image's class is the most similar one: bool [R].
+
+    Args:
+        images: unit embeddings [R, D] of the samples at `rows`.
+        classes: the class of every sample of the catalog; all of them compete.
+    """
     names = sorted(set(classes))
-    right = torch.tensor([names.index(name) for name in classes])
+    place = {name: number for number, name in enumerate(names)}
+    right = torch.tensor([place[classes[row]] for row in rows.tolist()], dtype=torch.int64)
     return (images @ class_prototypes(clip, names, templates).T).argmax(dim=1) == right
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from expunge.corpus.catalog import Catalog
+from expunge.embeddings.gallery import view
 from expunge.evaluation.measure import Measured, measure
 from expunge.evaluation.sets import Sets, column, release_sets, rows_of
 from expunge.examination.cka import activations, linear_cka
@@ -122,7 +123,8 @@ def compare(paths: Paths, params: Params, names: tuple[str, str], texts: Sequenc
     seen: list[Measured] = []
     with progress(f"compare {names[0]} and {names[1]}") as report:
         for model in models:
-            seen.append(measure(model, pairs, sets, params.evaluate, params.embed.batch_size))
+            gallery = view(model, pairs, params.embed.batch_size)
+            seen.append(measure(model, gallery, pairs.classes, sets, params.evaluate, whole=True))
             report(len(seen), 3)
         kept = np.flatnonzero([sample_id not in forgotten for sample_id in catalog.ids])
         layers = _layers(models, pairs, kept)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from expunge.corpus.catalog import Catalog
-from expunge.evaluation.measure import measure
+from expunge.embeddings.gallery import view
+from expunge.evaluation.measure import Measured, measure
 from expunge.evaluation.sets import Sets, release_sets
 from expunge.examination import diffusion
 from expunge.examination.examine import Subject, examine
@@ -56,10 +57,7 @@ def examine_release(paths: Paths, params: Params, release: str, generator: str |
     sets = release_sets(catalog, own, {row.sample_id for row in forget}, read_retain(where.retain, made_from))
     models = _models(paths, params, description)
     pairs = load_pairs(catalog, models["original"])
-    subjects = {
-        name: Subject(model, measure(model, pairs, sets, params.evaluate, params.embed.batch_size))
-        for name, model in models.items()
-    }
+    subjects = {name: Subject(model, _measured(model, pairs, sets, params)) for name, model in models.items()}
     original, retrained = subjects["original"], subjects.get("retrained")
     answers: dict[str, dict[str, Any]] = {}
     with progress(f"examine {release}") as report:
@@ -81,6 +79,11 @@ def examine_release(paths: Paths, params: Params, release: str, generator: str |
         "models": answers,
     }
     return rounded(found, DIGITS)
+
+
+def _measured(model: Clip, pairs: Pairs, sets: Sets, params: Params) -> Measured:
+    gallery = view(model, pairs, params.embed.batch_size)
+    return measure(model, gallery, pairs.classes, sets, params.evaluate, whole=True)
 
 
 def _models(paths: Paths, params: Params, description: Release) -> dict[str, Clip]:

@@ -1,29 +1,29 @@
 """Image-text pairs in the form that a training loop wants: pixels by row number, captions by row number.
 
 Pixels are decoded once, through the model's own preprocessing, into a memory-mapped temporary file of uint8; epochs
-then read rows at random and the page cache decides what stays in memory. The file is unlinked as soon as it is open,
-so not even a killed process leaves pictures behind;
-its blocks are reserved first, because a disk that fills up under a mapping kills the process without a word.
+then read rows at random and the page cache decides what stays in memory.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from expunge.corpus.catalog import Catalog
-from expunge.models.clip import Clip, decode_image
-from expunge.project.columns import strings
+from expunge.models.clip import Clip
+from expunge.models.decoding import decoded
+from expunge.project.columns import binaries, strings
 from expunge.project.errors import ExpungeError
+from expunge.project.scratch import scratch
+
+DECODED = 256
+"""Pictures that are decoded at a time."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,15 @@ class Pairs(Wording):
 
     Attributes:
         pixels: uint8 [N, 3, H, W], memory-mapped.
+        rows: the rows of the catalog that these are, ascending, int64 [N]; None for the whole catalog.
     """
 
     pixels: np.ndarray
+    rows: np.ndarray | None = None
+
+    def at(self, rows: np.ndarray) -> np.ndarray:
+        """Positions of the samples at `rows` of the catalog."""
+        return rows if self.rows is None else np.searchsorted(self.rows, rows)
 
     def images(self, positions: Sequence[int] | np.ndarray) -> Tensor:
         """uint8 pixels [B, 3, H, W] of `positions`."""
@@ -68,52 +74,34 @@ class Pairs(Wording):
 
 def read_wording(catalog: Catalog, rows: Sequence[int] | np.ndarray) -> Wording:
     """The wording of the catalog's rows `rows`, in that order; no picture is read."""
-    table = catalog.metadata.take(list(rows))
-    said = cast(list[list[dict[str, str]]], table["captions"].to_pylist())
-    captions = [[(entry["language"], entry["text"]) for entry in entries] for entries in said]
-    variants = cast(list[str | None], table["variant"].to_pylist())
-    return Wording(strings(table["sample_id"]), strings(table["class"]), variants, captions)
+    return _wording(catalog.metadata.take(np.asarray(rows, np.int64)))
 
 
 def load_pairs(catalog: Catalog, clip: Clip, ids: set[str] | None = None) -> Pairs:
-    """Decode the samples `ids` (all by default) of `catalog`, in catalog order, shard by shard.
+    """Decode the samples `ids` (all by default) of `catalog`, in catalog order; shards without any are not read.
 
     Raises:
         ExpungeError: an id is not in the catalog, or an image cannot be decoded.
     """
-    if ids is not None and (unknown := ids - set(catalog.ids)):
+    if ids is not None and (unknown := ids - catalog.row_of.keys()):
         raise ExpungeError(f"{len(unknown)} sample ids are not in the catalog, for example {min(unknown)}.")
-    count = len(catalog) if ids is None else len(ids)
+    rows = np.arange(len(catalog)) if ids is None else np.array(sorted(catalog.row_of[name] for name in ids), np.int64)
     size = clip.image_size
-    pixels = unlinked_memmap((count, 3, size, size))
-    names: list[str] = []
-    classes: list[str] = []
-    variants: list[str | None] = []
-    captions: list[list[tuple[str, str]]] = []
-    for table in catalog.tables(["sample_id", "class", "variant", "captions", "image"]):
-        for row in table.to_pylist():
-            if ids is not None and row["sample_id"] not in ids:
-                continue
-            image = clip.preprocess(decode_image(row["image"], row["sample_id"]))
-            pixels[len(names)] = clip.to_uint8(image).numpy()
-            names.append(row["sample_id"])
-            classes.append(row["class"])
-            variants.append(row["variant"])
-            captions.append([(caption["language"], caption["text"]) for caption in row["captions"]])
-    return Pairs(names, classes, variants, captions, pixels)
+    pixels = scratch((len(rows), 3, size, size), np.uint8)
+    start = place = 0
+    for shard in catalog.shards:
+        here = rows[(rows >= start) & (rows < start + shard.rows)] - start
+        start += shard.rows
+        if len(here):
+            table = catalog.read_shard(shard, ["sample_id", "image"]).take(here)
+            for batch in decoded(clip, strings(table["sample_id"]), binaries(table["image"]), DECODED):
+                pixels[place : place + len(batch)] = batch.numpy()
+                place += len(batch)
+    return Pairs(**vars(read_wording(catalog, rows)), pixels=pixels, rows=rows)
 
 
-def unlinked_memmap(shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8) -> np.ndarray:
-    """An array in a temporary file that has no name any more.
-
-    Raises:
-        ExpungeError: the disk has no room for it.
-    """
-    if 0 in shape:
-        return np.empty(shape, dtype)
-    with tempfile.TemporaryFile(dir=Path(tempfile.gettempdir())) as stream:
-        try:
-            os.posix_fallocate(stream.fileno(), 0, int(np.prod(shape)) * np.dtype(dtype).itemsize)
-        except OSError as error:
-            raise ExpungeError(f"No room for decoded images in {tempfile.gettempdir()} ({error.strerror}).") from error
-        return np.memmap(stream, dtype, "r+", shape=shape)
+def _wording(table: pa.Table) -> Wording:
+    said = cast(list[list[dict[str, str]]], table["captions"].to_pylist())
+    captions = [[(entry["language"], entry["text"]) for entry in entries] for entries in said]
+    variants = cast(list[str | None], table["variant"].to_pylist())
+    return Wording(strings(table["sample_id"]), strings(table["class"]), variants, captions)

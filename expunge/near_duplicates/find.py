@@ -1,37 +1,32 @@
 """Near-duplicates in a catalog of the samples that a request selects.
 
-Two looks from afar choose the pairs worth comparing: the perceptual hash under the usual views (blind to colour, sharp
-on structure) and the model's image embedding, also of the mirror image (knows what is shown, survives noise). A pair
-is a near-duplicate when the pictures, aligned and recoloured, differ nowhere much *and* have one embedding. Something
-small laid over a copy differs much in one small place, and so does a clock that shows another hour: such pairs count
-only where an original has few of them. Limits are calibrated on OpenMoji by bench/near_duplicates.py.
+Two looks from afar choose the pairs worth comparing (`candidates.py`): the perceptual hash under the usual views (blind
+to colour, sharp on structure) and the model's image embedding, also of the mirror image (knows what is shown, survives
+noise). A pair is a near-duplicate when the pictures, aligned and recoloured, differ nowhere much *and* have one
+embedding. Something small laid over a copy differs much in one small place, and so does a clock that shows another
+hour: such pairs count only where an original has few of them. Limits are calibrated on OpenMoji by
+bench/near_duplicates.py.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Set
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from expunge.corpus.catalog import Catalog
-from expunge.corpus.hashes import BITS, distances, frames, perceptual_hashes
+from expunge.corpus.hashes import BITS, frames
+from expunge.near_duplicates.candidates import Apart, Encode, pairs_worth_comparing, read_hashes
 from expunge.near_duplicates.compare import Candidate, Original
 from expunge.near_duplicates.pictures import has_structure
 from expunge.near_duplicates.variants import declared_apart
-from expunge.project.columns import strings
 
 if TYPE_CHECKING:
     from expunge.selection.neighbours import Vectors
 
-NEAR_BITS = 90
-"""Pairs whose hashes differ in at most this many of 256 bits are compared; unrelated pictures differ in about 128."""
-NEAR_COSINE = 0.95
-"""Pairs whose embeddings have at least this cosine, mirrored or not, are compared as well."""
 MAX_DIFFERENCE = 36.0
 """The greatest local difference of near-duplicates, 0 to 255."""
 MIN_COSINE = 0.8
@@ -42,9 +37,6 @@ OVERLAY_CROWD = 3
 """How a copy with something laid over it is recognised: at most this share of it differs, the embeddings have at least
 this cosine, and at most this many pictures resemble the original in this way."""
 CACHED = 256
-
-Encode = Callable[[Sequence[Image.Image]], np.ndarray]
-"""RGB pictures → unit image embeddings, float32 [N, D]."""
 
 
 class Decode(Protocol):
@@ -70,27 +62,20 @@ class NearDuplicate(NamedTuple):
         )
 
 
-@dataclass(frozen=True)
-class Hashes:
-    """Perceptual hashes of a catalog: `bits` is bool [N, 2, 256], one for each frame, in the order of `ids`."""
-
-    ids: list[str]
-    bits: np.ndarray
-
-
 def near_duplicates(
     catalog: Catalog, selected: Set[str], excluded: Set[str], vectors: Vectors, encode: Encode, decode: Decode
 ) -> list[NearDuplicate]:
     """Samples, neither selected nor excluded, that are near-duplicates of selected ones, the closest first.
 
     Each comes with the selected sample that it differs from least. What the catalog declares to be another variant is
-    not one: a preview lists it under its concept. Memory grows with the hashes of the catalog (64
-    bytes a sample) and the pictures of the selected samples.
+    not one: a preview lists it under its concept. Memory grows with ids and hashes of the catalog (64 bytes a sample)
+    and the pictures of the selected samples; pictures are decoded of these and of what is worth comparing.
     """
     originals = {name: decode(data, name) for name, data in catalog.pictures(selected - excluded)}
     originals = {name: image for name, image in originals.items() if has_structure(image)}
-    pairs = _pairs_worth_comparing(originals, _hashes(catalog, selected | excluded, decode), vectors, encode)
-    pairs = _without_variants(catalog, pairs)
+    without = selected | excluded
+    apart, hashes = _declared(catalog), read_hashes(catalog, without)
+    pairs = pairs_worth_comparing(originals, hashes, vectors, without, apart, encode)
 
     @lru_cache(maxsize=CACHED)
     def original(name: str) -> Original:
@@ -116,41 +101,19 @@ def near_duplicates(
     return sorted(found, key=lambda one: (one.difference, one.sample_id))
 
 
-def _without_variants(catalog: Catalog, pairs: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
-    concepts, variants = strings(catalog.metadata["concept"]), catalog.metadata["variant"].to_pylist()
+def _declared(catalog: Catalog) -> Apart:
+    """Whether the catalog says of two of its samples that they are variants of one another."""
+    concepts, variants = catalog.metadata["concept"], catalog.metadata["variant"]
 
     def declared(one: str, other: str) -> bool:
         left, right = catalog.row_of[one], catalog.row_of[other]
-        return declared_apart(concepts[left], variants[left], concepts[right], variants[right])
+        return declared_apart(
+            str(concepts[left]), variants[left].as_py(), str(concepts[right]), variants[right].as_py()
+        )
 
-    left = {name: {of: bits for of, bits in found.items() if not declared(name, of)} for name, found in pairs.items()}
-    return {name: found for name, found in left.items() if found}
+    return declared
 
 
 def _by_difference(found: tuple) -> tuple[float, str]:
     difference, of, _ = found
     return difference.worst, of
-
-
-def _hashes(catalog: Catalog, without: Set[str], decode: Decode) -> Hashes:
-    ids, bits = [], []
-    for name, data in catalog.pictures(set(catalog.ids) - without):
-        ids.append(name)
-        bits.append(perceptual_hashes(frames(decode(data, name))))
-    return Hashes(ids, np.stack(bits) if bits else np.empty((0, 2, BITS), bool))
-
-
-def _pairs_worth_comparing(
-    originals: Mapping[str, Image.Image], hashes: Hashes, vectors: Vectors, encode: Encode
-) -> dict[str, dict[str, int]]:
-    """Candidate → original → differing bits, for pairs that are near by hash or by embedding."""
-    place = {name: row for row, name in enumerate(vectors.ids)}
-    images = np.stack([vectors.images[place[name]] for name in hashes.ids]) if hashes.ids else np.empty((0, 0))
-    pairs: dict[str, dict[str, int]] = {}
-    for of, image in originals.items():
-        views = perceptual_hashes([view.image() for view in Original(image).views])
-        bits = np.min([distances(views, hashes.bits[:, frame]).min(axis=0) for frame in (0, 1)], axis=0)
-        cosine = (encode([image, ImageOps.mirror(image)]) @ images.T).max(axis=0)
-        for row in np.flatnonzero((bits <= NEAR_BITS) | (cosine >= NEAR_COSINE)):
-            pairs.setdefault(hashes.ids[row], {})[of] = int(bits[row])
-    return pairs

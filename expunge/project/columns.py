@@ -22,3 +22,14 @@ def strings(column: pa.ChunkedArray | pa.Array) -> list[str]:
     if column.null_count:
         raise ExpungeError("A table of this project lacks values that it must have; run `dvc repro` to build it again.")
     return cast(list[str], column.to_pylist())
+
+
+def binaries(column: pa.ChunkedArray | pa.Array) -> list[bytes]:
+    """The values of a binary column without nulls.
+
+    Raises:
+        ExpungeError: a value is missing.
+    """
+    if column.null_count:
+        raise ExpungeError("A table of this project lacks values that it must have; run `dvc repro` to build it again.")
+    return cast(list[bytes], column.to_pylist())

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +27,14 @@ from expunge.settings import Params
 
 GPU_AGREEMENT = 0.999
 
-Evaluate = Callable[[Paths, Params, str], None]
+Step = Callable[[Paths, Params, str], None]
 
 
-def replay(
-    paths: Paths, params: Params, statement: dict[str, Any], evaluate: Evaluate | None = None
-) -> list[Comparison]:
+def replay(paths: Paths, params: Params, statement: dict[str, Any], measuring: Sequence[Step] = ()) -> list[Comparison]:
     """The checks of one run: the same hyper-parameters as certified, the same model, and the same figures and verdict.
 
     Args:
-        evaluate: the step that measures and judges; without it, weights are compared and figures are not.
+        measuring: the steps that embed, measure and judge; without them, weights are compared and figures are not.
 
     Raises:
         ExpungeError: the release is `base`, its parent was purged, or the step itself fails.
@@ -63,25 +61,25 @@ def replay(
             checks.append(_agreement(paths, params, again, name))
         else:
             checks.append(compare("model of the replay", where, certified, found))
-            if found == certified and evaluate is not None:
-                checks.append(_figures_check(paths, params, again, name, evaluate))
+            if found == certified and measuring:
+                checks.append(_figures_check(paths, params, again, name, measuring))
     return checks
 
 
-def _figures_check(paths: Paths, params: Params, again: Paths, name: str, evaluate: Evaluate) -> Comparison:
+def _figures_check(paths: Paths, params: Params, again: Paths, name: str, measuring: Sequence[Step]) -> Comparison:
     """Figures that were edited, or judged under other limits than today's, do not come out again."""
     real, there = paths.release(name), again.release(name)
     for source, link in (
         (real.gold, there.gold),
         (real.gold_training, there.gold_training),
-        (real.embedding_cost, there.embedding_cost),
         (real.attempts, there.attempts),
     ):
         if source.exists():
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(source.resolve(), target_is_directory=source.is_dir())
     with contextlib.redirect_stdout(sys.stderr):
-        evaluate(again, params, name)
+        for step in measuring:
+            step(again, params, name)
     found, certified = (metrics_digest(read_metrics(place.metrics)) for place in (there, real))
     return compare("figures and verdict of the replay", relative(paths, real.metrics), certified, found)
 

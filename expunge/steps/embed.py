@@ -10,28 +10,36 @@ from expunge.project.costs import measured
 from expunge.project.files import write_json
 from expunge.project.paths import BASE, Paths
 from expunge.project.progress import progress
+from expunge.releases.chain import load_release
 from expunge.selection.sets import read_forget
 from expunge.settings import Params
 from expunge.steps import step_main
 
 
 def embed(paths: Paths, params: Params, release: str) -> None:
-    """Encode the retained catalog with the release's model; shards that fit already are kept."""
+    """Encode the retained catalog with the release's model.
+
+    What fits already is kept, and what the parent's store says of a tower that did not change is taken over.
+    """
     where = paths.release(release)
     catalog = Catalog(paths.catalog)
     rows = [] if release == BASE else read_forget(where.forget, {"catalog": catalog.digest})
     forgotten = {row.sample_id for row in rows}
     model = clip.load(where.model, clip.configure(params.compute))
-    made_from = origin(catalog, clip.model_digest(where.model), preprocess_digest(where.model), forgotten)
+    made_from = origin(catalog, model, clip.model_digest(where.model), preprocess_digest(where.model), forgotten)
+    parent = None if release == BASE else paths.release(load_release(paths, release).parent).embeddings
     with progress(f"embed {release}") as report, measured() as cost:
-        encoded, kept = embed_catalog(
-            where.embeddings, catalog, model, made_from, forgotten, params.embed.batch_size, report
+        done = embed_catalog(
+            where.embeddings, catalog, model, made_from, forgotten, params.embed.batch_size, report, parent
         )
     write_json(
         where.embedding_cost,
-        {"seconds": cost.seconds, "peak_memory_mb": cost.peak_memory_mb, "encoded": encoded, "kept": kept},
+        {"seconds": cost.seconds, "peak_memory_mb": cost.peak_memory_mb, **done._asdict()},
     )
-    print(f"embed: {encoded} pairs encoded, {kept} kept from an earlier run, in {cost.seconds:.1f} s")
+    print(
+        f"embed: {done.images} pictures and {done.texts} captions encoded, {done.kept} pairs kept, "
+        f"in {cost.seconds:.1f} s"
+    )
 
 
 if __name__ == "__main__":

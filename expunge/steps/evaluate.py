@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from expunge.corpus.catalog import Catalog
+from expunge.embeddings.search import load_embeddings
+from expunge.embeddings.views import Views
 from expunge.evaluation import tables
 from expunge.evaluation.inputs import read_inputs
 from expunge.evaluation.measure import measure
@@ -19,7 +21,7 @@ from expunge.evaluation.metrics import BaseMetrics, ReleaseMetrics
 from expunge.evaluation.release import evaluate_release
 from expunge.evaluation.sets import base_sets
 from expunge.models import clip
-from expunge.models.pairs import load_pairs
+from expunge.project.columns import strings
 from expunge.project.documents import write_document
 from expunge.project.files import atomic_path, read_json, rounded, write_json
 from expunge.project.paths import BASE, Paths
@@ -42,7 +44,9 @@ def _evaluate_base(paths: Paths, params: Params) -> None:
     where = paths.release(BASE)
     catalog = Catalog(paths.catalog)
     model = clip.load(where.model, clip.configure(params.compute))
-    measured = measure(model, load_pairs(catalog, model), base_sets(catalog), params.evaluate, params.embed.batch_size)
+    views = Views(catalog, [load_embeddings(paths, BASE)], params.embed.batch_size)
+    classes = strings(catalog.metadata["class"])
+    measured = measure(model, views(model), classes, base_sets(catalog), params.evaluate)
     training = read_json(where.training)
     cost = {
         "train_seconds": training["seconds"],
@@ -57,7 +61,7 @@ def _evaluate_base(paths: Paths, params: Params) -> None:
 
 def _evaluate_release(paths: Paths, params: Params, description: Release) -> None:
     where = paths.release(description.release)
-    asked = read_inputs(paths, params, description)
+    asked = read_inputs(paths, params, description, [description.parent, description.release])
     found = evaluate_release(asked, params)
     head = {
         "release": description.release,
@@ -71,7 +75,7 @@ def _evaluate_release(paths: Paths, params: Params, description: Release) -> Non
     write_document(where.metrics, ReleaseMetrics.model_validate(metrics))
     write_json(where.summary, _release_summary(metrics))
     _write_table(where.similarities, tables.similarities(found.measured, found.sets))
-    nearest = tables.nearest_retained(asked.catalog, found.measured, found.requests, found.forgotten)
+    nearest = tables.nearest_retained(asked.views.catalog, found.measured, found.requests, found.forgotten)
     _write_table(where.nearest, nearest)
     _write_table(where.roc, tables.roc(found.measured, found.sets))
     failed = [check["name"] for check in metrics["gate"]["checks"] if not check["passed"]]

@@ -19,11 +19,14 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, normalize
+from torch import Tensor
 
 from expunge.project.errors import ExpungeError
 from expunge.unlearning.problem import Seen
@@ -32,7 +35,10 @@ FEWEST = 20
 """With fewer held-out pairs a regression on three properties is not worth its name."""
 MOST = 5000
 """The stand-in solves a linear system as large as the pairs that it is fitted to; of more pairs than this it takes an
-even share, in a second."""
+even share, in a second. A regression on three properties needs no more held-out pairs either."""
+QUERIES = 256
+TILE = 4096
+"""Captions on each side of one product of TF-IDF vectors, so that memory does not grow with the catalog."""
 
 DIGITS = 4
 """Far below the error of the estimate, far above what two builds of a linear algebra library differ by, so that the
@@ -58,10 +64,11 @@ def never_seen_level(forget: Seen, held_out: Seen, remaining: Seen) -> np.ndarra
             f"{len(held_out.captions)} held-out pairs are too few to calibrate with ({FEWEST} needed); raise "
             "catalog.holdout.calibration, or choose another method."
         )
-    known = held_out.similarities.numpy()
+    told = held_out.at(even_share(len(held_out.captions), MOST))
+    known = told.similarities.numpy()
     properties = _Properties(remaining)
     regression = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-3, 3, 25)))
-    regression.fit(properties(held_out), known)
+    regression.fit(properties(told), known)
     level = np.clip(regression.predict(properties(forget)), known.min(), known.max())
     return np.round(level, DIGITS)
 
@@ -79,22 +86,52 @@ class _Properties:
         self.vectors = self.grams.fit_transform(remaining.captions)
         self.count = len(remaining.captions)
         self.frequency = Counter(word for caption in remaining.captions for word in set(_words(caption)))
-        fitted = np.unique(np.linspace(0, self.count - 1, min(self.count, MOST)).astype(int))
-        images = remaining.images.numpy()
-        self.centre = images.mean(axis=0)
-        self.stand_in = KernelRidge(alpha=1.0).fit(self.vectors[fitted], images[fitted] - self.centre)
+        fitted = even_share(self.count, MOST)
+        self.centre = _mean(remaining.images)
+        images = remaining.images[torch.from_numpy(fitted)].float().numpy()
+        self.stand_in = KernelRidge(alpha=1.0).fit(self.vectors[fitted], images - self.centre)
 
     def __call__(self, pairs: Seen) -> np.ndarray:
         vectors = self.grams.transform(pairs.captions)
-        nearest = (vectors @ self.vectors.T).max(axis=1).toarray().ravel()
         guesses = normalize(self.stand_in.predict(vectors) + self.centre)
-        agreement = (guesses * pairs.images.numpy()).sum(axis=1)
-        return np.column_stack([nearest, [self._known(_words(caption)) for caption in pairs.captions], agreement])
+        agreement = (guesses * pairs.images.float().numpy()).sum(axis=1)
+        return np.column_stack(
+            [
+                nearest_cosine(vectors, self.vectors),
+                [self._known(_words(caption)) for caption in pairs.captions],
+                agreement,
+            ]
+        )
 
     def _known(self, words: Sequence[str]) -> float:
         weights = {word: np.log((self.count + 1) / (self.frequency[word] + 1)) for word in words}
         total = sum(weights[word] for word in words)
         return sum(weights[word] for word in words if self.frequency[word]) / total if total else 1.0
+
+
+def nearest_cosine(queries: csr_matrix, vectors: csr_matrix) -> np.ndarray:
+    """The greatest product of each row of `queries` [Q, V] with a row of `vectors` [N, V], float32 [Q], in tiles."""
+    found = np.zeros(queries.shape[0], np.float32)
+    for start in range(0, vectors.shape[0], TILE):
+        tile = vectors[start : start + TILE].T.tocsr()
+        for first in range(0, queries.shape[0], QUERIES):
+            here = slice(first, first + QUERIES)
+            best = (queries[here] @ tile).max(axis=1).toarray().ravel()
+            np.maximum(found[here], best, out=found[here])
+    return found
+
+
+def even_share(count: int, most: int) -> np.ndarray:
+    """At most `most` of the numbers 0 … count - 1, evenly spread, int64."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
+
+
+def _mean(vectors: Tensor) -> np.ndarray:
+    """Mean of the rows of [N, D], float32 [D], summed in double precision block by block."""
+    total = torch.zeros(vectors.shape[1], dtype=torch.float64)
+    for block in vectors.split(TILE):
+        total += block.double().sum(dim=0)
+    return (total / len(vectors)).float().numpy()
 
 
 def _words(caption: str) -> list[str]:

@@ -81,8 +81,8 @@ class Lesson:
 
 
 def given(images: Tensor) -> Callable[[Clip, np.ndarray, int], Tensor]:
-    """Image embeddings [N, D] that are known: no picture is run."""
-    return lambda clip, rows, step: images[rows].to(clip.device)
+    """Image embeddings, float32 or float16 [N, D], that are known: no picture is run."""
+    return lambda clip, rows, step: images[torch.from_numpy(rows)].to(clip.device).float()
 
 
 def run(pictures: Pairs, recipe: TrainParams, seed: int) -> Callable[[Clip, np.ndarray, int], Tensor]:

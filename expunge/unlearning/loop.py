@@ -156,7 +156,7 @@ def _batch(
     captions += [draw_caption(problem.retain, position, problem.training, draw) for position in retain]
     drawn = _sample(np.arange(len(problem.remaining.captions)), params.remaining_batch, draw)
     parent_images = torch.cat([teacher.forget_images[forget], teacher.retain_images[retain]]).to(problem.clip.device)
-    parent_texts = torch.cat([teacher.texts(captions), problem.remaining.texts[drawn]]).to(problem.clip.device)
+    parent_texts = torch.cat([teacher.texts(captions), problem.remaining.texts[drawn].float()]).to(problem.clip.device)
     captions += [problem.remaining.captions[position] for position in drawn]
     images, texts = parent_images, parent_texts
     if learns_images(problem.clip.model):

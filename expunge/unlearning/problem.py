@@ -22,8 +22,8 @@ class Seen:
 
     Attributes:
         captions: canonical captions of N pairs.
-        images: unit image embeddings, float32 [N, D], CPU.
-        texts: unit embeddings of the captions, float32 [N, D], CPU.
+        images: unit image embeddings, float32, or float16 as a store keeps them, [N, D], CPU.
+        texts: unit embeddings of the captions, likewise.
     """
 
     captions: list[str]
@@ -32,8 +32,13 @@ class Seen:
 
     @property
     def similarities(self) -> Tensor:
-        """Cosine of each pair, [N]."""
-        return (self.images * self.texts).sum(dim=1)
+        """Cosine of each pair, float32 [N]."""
+        return (self.images.float() * self.texts.float()).sum(dim=1)
+
+    def at(self, rows: np.ndarray) -> Seen:
+        """The pairs at `rows`."""
+        chosen = torch.from_numpy(rows)
+        return Seen([self.captions[row] for row in rows], self.images[chosen], self.texts[chosen])
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from expunge.project.errors import ExpungeError
 from expunge.project.files import sha256_file, write_json
 from expunge.project.paths import Paths
 from expunge.project.progress import ProgressReport, progress
+from expunge.project.scratch import take_rows
 from expunge.releases.chain import load_release
 from expunge.releases.release import MethodChoice, Release
 from expunge.selection.sets import read_forget, read_retain
@@ -101,7 +102,7 @@ def build_problem(paths: Paths, params: Params, release: Release, report: Progre
     retain = load_pairs(catalog, model, {row.sample_id for row in retained})
     store = load_embeddings(paths, release.parent)
     stays = catalog.split_ids("train") - forgotten
-    positions = [position for position, sample_id in enumerate(store.ids) if sample_id in stays]
+    positions = np.array([place for place, sample_id in enumerate(store.ids) if sample_id in stays], np.int64)
     wording = read_wording(catalog, [catalog.row_of[store.ids[position]] for position in positions])
     neighbours = {row.sample_id for row in retained if row.role == "neighbours"}
 
@@ -116,7 +117,9 @@ def build_problem(paths: Paths, params: Params, release: Release, report: Progre
         is_neighbour=np.array([sample_id in neighbours for sample_id in retain.ids]),
         held_out=load_pairs(catalog, model, held_out),
         remaining=Seen(
-            wording.canonical(), torch.from_numpy(store.images[positions]), torch.from_numpy(store.texts[positions])
+            wording.canonical(),
+            torch.from_numpy(take_rows(store.images, positions)),
+            torch.from_numpy(take_rows(store.texts, positions)),
         ),
         wording=wording,
         pictures=lambda: load_pairs(catalog, model, set(wording.ids)),

@@ -14,13 +14,14 @@ from expunge.models import clip
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
 from expunge.models.loss import TEMPERATURE
-from expunge.models.pairs import Pairs, unlinked_memmap
+from expunge.models.pairs import Pairs
+from expunge.models.towers import is_image
 from expunge.project.errors import ExpungeError
 from expunge.project.progress import ProgressReport
 from expunge.project.schema import Block
+from expunge.project.scratch import scratch
 from expunge.unlearning.lesson import Lesson, LessonParams, train_on, with_weights
 from expunge.unlearning.problem import Problem
-from expunge.unlearning.weights import is_image
 
 RECIPE = "recipe"
 LAST_STAGE = ("visual.layer4.", "visual.attnpool.")
@@ -111,7 +112,7 @@ def last_stage_on(clip: Clip, pictures: Pairs) -> Callable[[Clip, np.ndarray, in
             clip.encode_images(pictures.images(rows))
             found = caught.pop().cpu().half().numpy()
             if stored is None:
-                stored = unlinked_memmap((len(pictures), *found.shape[1:]), np.float16)
+                stored = scratch((len(pictures), *found.shape[1:]), np.float16)
             stored[start : start + len(rows)] = found
     finally:
         hook.remove()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from expunge.models.loss import TEMPERATURE
 from expunge.models.low_rank import low_rank_updates
+from expunge.models.towers import is_image
 from expunge.project.errors import ExpungeError
 from expunge.unlearning.method import Descent
 from expunge.unlearning.projections import projection_weights
@@ -52,11 +53,6 @@ def trained_weights(
     finally:
         for name, weight in model.named_parameters():
             weight.requires_grad_(asked[name])
-
-
-def is_image(name: str) -> bool:
-    """Whether a weight belongs to the image tower."""
-    return name.startswith("visual.")
 
 
 def learns_images(model: nn.Module) -> bool:

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from expunge.models.loss import contrastive_loss
 from expunge.models.pairs import Pairs
+from expunge.models.towers import is_image
 from expunge.project.schema import Block
 from expunge.unlearning.method import Edit
-from expunge.unlearning.weights import is_image
 
 
 class SlugParams(Block):

@@ -1,0 +1,181 @@
+"""What a release costs as the catalog grows → bench/results/scale.json.
+
+`python -m bench.scale [COUNT …]` makes up a project for each number of samples (10,000 and 100,000 by default): a
+catalog with short captions, small pictures and hashes, a small model of width 512, and the base model's store of
+made-up vectors. Then the real steps of a release that forgets 32 samples run in processes of their own, the gold
+standard aside, and so does the search for near-duplicates; of each the seconds, those that the processor spent on it
+(other work on the machine does not count) and the peak memory are measured. The results hold the machine, and for each
+step the exponent by which its processor time grows from one size to the next, what a process takes to start left out.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from bench.machine import machine
+from bench.synthetic import write_synthetic
+from expunge.corpus.catalog import Catalog
+from expunge.embeddings.search import load_embeddings, picture_encoder
+from expunge.models import clip
+from expunge.models.clip import decode_image
+from expunge.near_duplicates.find import near_duplicates
+from expunge.project.files import read_json, write_bytes, write_json
+from expunge.project.library import acknowledge
+from expunge.project.paths import BASE, Paths
+from expunge.releases.release import MethodChoice, Release
+from expunge.requests.request import DeletionRequest, IdSelector
+from expunge.settings import Params
+
+RESULTS = Path("bench/results/scale.json")
+SIZES = (10_000, 100_000)
+STEPS = ("select", "unlearn", "embed", "index", "evaluate")
+FORGOTTEN = 32
+SEED = 0
+WIDTH = 512
+
+
+def main(sizes: tuple[int, ...]) -> None:
+    """Measure every size and add it to the results."""
+    found: dict[str, Any] = {
+        "command": "python -m bench.scale " + " ".join(map(str, sizes)),
+        "machine": machine(),
+        "threads": os.environ.get("OMP_NUM_THREADS", "all"),
+        "seed": SEED,
+        "width": WIDTH,
+        "forgotten": FORGOTTEN,
+        "sizes": {},
+    }
+    for count in sizes:
+        with tempfile.TemporaryDirectory(prefix="expunge-scale-") as folder:
+            found["sizes"][str(count)] = _measured(Path(folder), count)
+        found["exponents"] = _exponents(found["sizes"])
+        write_json(RESULTS, found)
+    print(f"Wrote {RESULTS}.")
+
+
+def preview(root: Path) -> None:
+    """Look for near-duplicates of what the release forgets, as a preview does."""
+    paths = Paths(root)
+    selected = {f"s{number:08d}" for number in _chosen(len(Catalog(paths.catalog)))}
+    near_duplicates(
+        Catalog(paths.catalog),
+        selected,
+        set(),
+        load_embeddings(paths, BASE),
+        picture_encoder(paths, BASE),
+        decode_image,
+    )
+
+
+def _measured(root: Path, count: int) -> dict[str, Any]:
+    """Seconds and peak memory in MiB of every step with `count` samples."""
+    paths = Paths(root)
+    params = _params(root)
+    write_synthetic(paths, clip.create(params.model, SEED), count, SEED)
+    _write_release(paths, count)
+    costs: dict[str, Any] = {}
+    for name in STEPS:
+        costs[name] = _run(root, "-m", f"expunge.steps.{name}", "r001")
+        print(f"{count:,}: {name} {costs[name]}", flush=True)
+    costs["near_duplicates"] = _run(root, "-m", "bench.scale", "--preview", str(root))
+    print(f"{count:,}: near_duplicates {costs['near_duplicates']}", flush=True)
+    costs["start"] = _run(root, "-c", "import expunge.steps.evaluate")
+    encoded = read_json(paths.release("r001").embedding_cost)
+    index = read_json(paths.release("r001").index / "origin.json")
+    return {
+        "steps": costs,
+        "encoded": {key: encoded[key] for key in ("images", "texts", "kept")},
+        "index": index["recall"],
+    }
+
+
+def _params(root: Path) -> Params:
+    values = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    values["model"] = {
+        "embed_dim": WIDTH,
+        "vision_cfg": {"layers": [1, 1, 1, 1], "width": 8, "image_size": 32, "head_width": 32},
+        "text_cfg": {"context_length": 20, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1},
+    }
+    values["train"]["templates"] = ["{caption}"]
+    values["unlearn"]["methods"]["retrain_text"] |= {"steps": 16}
+    values["evaluate"]["relearn"] = {"max_steps": 2}
+    values["gate"] |= {"stand_ins": 1}
+    write_bytes(root / "params.yaml", yaml.safe_dump(values, sort_keys=False).encode())
+    return Params.model_validate(values)
+
+
+def _chosen(count: int) -> list[int]:
+    """The samples to forget: trained ones, spread over the catalog."""
+    return [number - number % 10 for number in np.linspace(10, count - 11, FORGOTTEN).astype(int).tolist()]
+
+
+def _write_release(paths: Paths, count: int) -> None:
+    acknowledge(paths)
+    request = DeletionRequest(
+        request_id="req-0001",
+        selectors=(IdSelector(ids=tuple(f"s{number:08d}" for number in _chosen(count))),),
+        basis="gdpr-art17",
+        received_at=f"{date.today()}T00:00:00Z",
+        due=date.today() + timedelta(days=30),
+    )
+    release = Release(
+        release="r001", parent=BASE, method=MethodChoice(name="retrain_text"), gold=False, requests=(request,)
+    )
+    where = paths.release("r001")
+    write_bytes(where.description, yaml.safe_dump(release.model_dump(mode="json"), sort_keys=False).encode())
+    write_bytes(paths.live, yaml.safe_dump({"live": "r001"}).encode())
+
+
+def _run(root: Path, *arguments: str) -> dict[str, float]:
+    """Seconds, seconds of the processor and peak memory of one Python process.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    start = time.perf_counter()
+    with open(root / "log", "ab") as log:
+        process = subprocess.Popen([sys.executable, *arguments], cwd=root, env=environment, stdout=log, stderr=log)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError((root / "log").read_text(encoding="utf-8")[-2000:])
+    spent = round(usage.ru_utime + usage.ru_stime, 1)
+    return {"seconds": round(time.perf_counter() - start, 1), "cpu_seconds": spent, "peak_mib": usage.ru_maxrss >> 10}
+
+
+def _exponents(sizes: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """For each step the exponent of its time between each size and the next: 1 is linear."""
+    found: dict[str, dict[str, float]] = {}
+    for before, after in pairwise(sorted(sizes, key=int)):
+        times = int(after) / int(before)
+        found[f"{before} to {after}"] = {
+            name: round(math.log(_own(sizes[after], name) / _own(sizes[before], name)) / math.log(times), 2)
+            for name in sizes[after]["steps"]
+            if name != "start"
+        }
+    return found
+
+
+def _own(size: dict[str, Any], name: str) -> float:
+    """Processor seconds of a step beyond what its process takes to start, a tenth at least."""
+    return max(0.1, size["steps"][name]["cpu_seconds"] - size["steps"]["start"]["cpu_seconds"])
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--preview"]:
+        preview(Path(sys.argv[2]))
+    else:
+        main(tuple(map(int, sys.argv[1:])) or SIZES)
