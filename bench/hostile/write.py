@@ -61,12 +61,18 @@ def main() -> None:
 
 
 def _table(rows: Iterable[Row]) -> str:
-    lines = []
+    lines: list[str] = []
+    faults: list[str] = []
     for row in rows:
+        faults += (f"- {row.what}, attempt {place}" for place in row.places)
         what = row.what.removesuffix(f", {LEDGERS[0]}").removesuffix(f", {LEDGERS[1]}")
         notes = "; ".join(f"{count} {note}" for note, count in row.notes.items() if note not in NOT_COVERED)
         lines.append(f"| {what} | {row.tried} | {row.held} | {row.failed} | {notes} |")
-    return "\n".join(["", "| what | tried | held | failed | of those that held |", "|-|-|-|-|-|", *lines, ""])
+    if not lines:
+        return "\nNot measured yet.\n"
+    named = ["What failed ([the log](log.md) says what became of it):", "", *faults, ""] if faults else []
+    head = ["", "| what | tried | held | failed | of those that held |", "|-|-|-|-|-|"]
+    return "\n".join([*head, *lines, "", *named])
 
 
 def _not_covered(rows: Iterable[Row]) -> str:
