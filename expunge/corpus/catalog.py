@@ -95,9 +95,9 @@ def write_catalog(folder: Path, source: Source[Sample], rows_per_shard: int) -> 
 def cut(items: Iterable[Item], id_of: Callable[[Item], str], rows_per_shard: int) -> Iterator[list[Item]]:
     """Consecutive items in pieces of at most `rows_per_shard`, most of them half as long or longer.
 
-    Where a piece ends depends on the ids around that place alone, so an item that is added or taken out changes the
-    piece that it lies in and leaves the others as they are (content-defined chunking; Muthitacharoen et al., A
-    Low-bandwidth Network File System, SOSP 2001).
+    Pieces end where the hash of an id says so, and where they are full: an item that is added or taken out changes the
+    piece that it lies in, seldom a few after it, and leaves the others as they are (content-defined chunking;
+    Muthitacharoen et al., A Low-bandwidth Network File System, SOSP 2001).
     """
     piece: list[Item] = []
     for item in items:
