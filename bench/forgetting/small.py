@@ -29,7 +29,7 @@ BLOCKS: dict[str, dict[str, Any]] = {
         "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 48, "heads": 2, "layers": 1},
     },
     "train": {
-        "epochs": 28,
+        "epochs": 24,
         "batch_size": 48,
         "learning_rate": 0.004,
         "templates": ["{caption}", "{caption}", "{caption}", "a picture of {caption}"],
@@ -38,9 +38,9 @@ BLOCKS: dict[str, dict[str, Any]] = {
 }
 """What differs from params.yaml; methods are cut down by `METHODS`."""
 METHODS: dict[str, dict[str, Any]] = {
-    "retrain_text": {"batch_size": 96, "steps": 48},
+    "retrain_text": {"batch_size": 96, "steps": 40},
     "cliperase_calibrated": {"retain_batch": 64, "remaining_batch": 32},
-    "cliperase": {"retain_batch": 64, "steps": 40},
+    "cliperase": {"retain_batch": 48, "steps": 40},
 }
 
 
