@@ -8,7 +8,7 @@ from statistics import pstdev
 
 import pytest
 
-from bench.forgetting import agreement, results
+from bench.forgetting import agreement, results, small_tables
 from bench.forgetting.agreement import AGREEMENT, RETRAINED, SCENARIO, UNTOUCHED
 from bench.forgetting.epsilon import AGAIN, EPSILON
 from expunge.project.errors import ExpungeError
@@ -47,6 +47,9 @@ def test_agreement_is_counted_and_so_is_the_way_it_errs(tmp_path: Path) -> None:
 
     lines = [judged(RETRAINED, 0, True, True), judged(RETRAINED, 1, True, False), judged(UNTOUCHED, 0, False, True)]
     results.record(lines, tmp_path)
+    page = small_tables.agreement_section(tmp_path)
+    assert "agree on 1 of 3" in page
+    assert "| untouched | 1 | 0 | 1 | 0 | 1 | 0 |" in page
     retrained, untouched = agreement.summary(tmp_path)
     assert (retrained["by_gold"], retrained["by_estimate"], retrained["agreed"]) == (2, 1, 1)
     assert (retrained["refused_wrongly"], retrained["passed_wrongly"]) == (1, 0)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from bench.forgetting import results
+from bench.forgetting import results, small_tables
 from bench.forgetting.epsilon import DELTA, EPSILON, SCENARIO, confidences, epsilon, quality, summary
 from expunge.embeddings.gallery import Gallery
 
@@ -76,6 +76,10 @@ def test_the_table_reads_other_retrainings_and_methods_against_the_retrainings(t
 
     lines = [line("gold", seed, 0) for seed in range(32)] + [line("ssd", 2000 + seed, 9) for seed in range(32)]
     results.record(lines + [line("retrained again", 1000 + seed, 0) for seed in range(32)], tmp_path)
+    page = small_tables.epsilon_section(tmp_path)
+    assert "32 unlearned models from 32 retrainings" in page
+    assert "| `ssd` | 32 | **0.000** | ∞ | 1.00 |" in page
+    assert small_tables.epsilon_section(tmp_path / "nothing") == ""
     again, ssd = summary(tmp_path)
     assert (again["model"], ssd["model"]) == ("retrained again", "ssd")
     assert ssd["quality"] == 0 < again["quality"]

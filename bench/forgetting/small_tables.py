@@ -14,10 +14,11 @@ from bench.forgetting.tune import TUNING
 
 def small_sections() -> list[str]:
     """Those that have results: ε, the judge without gold, the search."""
-    return [_epsilon(epsilon.FOLDER), _agreement(agreement.FOLDER), _tuning(TUNED)]
+    return [epsilon_section(epsilon.FOLDER), agreement_section(agreement.FOLDER), tuning_section(TUNED)]
 
 
-def _epsilon(folder: Path) -> str:
+def epsilon_section(folder: Path) -> str:
+    """Forgetting quality by method; empty where nothing was measured."""
     rows = epsilon.summary(folder)
     if not rows:
         return ""
@@ -39,7 +40,7 @@ def _epsilon(folder: Path) -> str:
 
 The NeurIPS unlearning competition ([arXiv 2406.09073](https://arxiv.org/abs/2406.09073)) asks of each forgotten pair
 whether an attacker can tell {most} unlearned models from {most} retrainings by how surely the picture finds its
-caption. Quality is 1 where he can not, 0 where he always can; each step of 0.5 in ε halves it. With so few models
+caption. Quality is 1 where he cannot, 0 where he always can; each step of 0.5 in ε halves it. With so few models
 chance alone makes ε positive: read every row against *{epsilon.AGAIN}*, other retrainings with other seeds. This is a
 **small corpus** ({BLOCKS["catalog"]["limit"]} pictures, {rows[0]["pairs"]} to be forgotten, a class) and a small model
 that trains in seconds, so that it could be trained often enough; every unlearned model began from an original of its
@@ -48,7 +49,8 @@ own. `python -m bench.forgetting.epsilon` measures it.
 {table([*head, "seconds"], cells)}"""
 
 
-def _agreement(folder: Path) -> str:
+def agreement_section(folder: Path) -> str:
+    """Verdicts with and without a gold standard; empty where nothing was judged."""
     rows = agreement.summary(folder)
     if not rows:
         return ""
@@ -72,7 +74,8 @@ section before by `python -m bench.forgetting.agreement`; on the whole corpus it
 {table(head, cells)}"""
 
 
-def _tuning(folder: Path) -> str:
+def tuning_section(folder: Path) -> str:
+    """What the search found; empty where nothing was searched."""
     found = [one for corpus in ("whole", "small") for one in results.of_kind(TUNING, [corpus], folder)]
     if not found:
         return ""
