@@ -18,29 +18,29 @@ WORK = Path(".expunge/bench-small")
 BLOCKS: dict[str, dict[str, Any]] = {
     "compute": {"device": "cpu", "threads": 1, "precision": "fp32"},
     "catalog": {
-        "limit": 400,
+        "limit": 240,
         "image_size": 32,
         "rows_per_shard": 512,
         "holdout": {"calibration": 0.1, "test_concepts": 0.08, "test_variants": 0.05},
     },
     "model": {
-        "embed_dim": 48,
+        "embed_dim": 32,
         "vision_cfg": {"layers": [1, 1, 1, 1], "width": 8, "image_size": 32, "head_width": 32},
-        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 48, "heads": 2, "layers": 1},
+        "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
     },
     "train": {
         "epochs": 24,
-        "batch_size": 48,
+        "batch_size": 40,
         "learning_rate": 0.004,
         "templates": ["{caption}", "{caption}", "{caption}", "a picture of {caption}"],
     },
-    "select": {"neighbours": 40, "random": 80},
+    "select": {"neighbours": 30, "random": 60},
 }
 """What differs from params.yaml; methods are cut down by `METHODS`."""
 METHODS: dict[str, dict[str, Any]] = {
-    "retrain_text": {"batch_size": 96, "steps": 40},
-    "cliperase_calibrated": {"retain_batch": 64, "remaining_batch": 32},
-    "cliperase": {"retain_batch": 48, "steps": 40},
+    "retrain_text": {"batch_size": 80, "steps": 40},
+    "cliperase_calibrated": {"retain_batch": 32, "remaining_batch": 16},
+    "cliperase": {"retain_batch": 32, "steps": 40},
 }
 
 
