@@ -35,8 +35,8 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory, released: Path) -> dict[str, Path]:
-    """Every kind of page as a file."""
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Every kind of page as a file, but for the comparison, which needs two models."""
     root = tmp_path_factory.mktemp("pages")
     found = {}
     for kind, passed, gold in (("passed", True, True), ("failed", False, False)):
@@ -57,11 +57,21 @@ def pages(tmp_path_factory: pytest.TempPathFactory, released: Path) -> dict[str,
     index = root / "failed" / "reports" / "index.html"
     overview = Overview(notices, lines, states, ["req-0001"], "2026-12-04")
     index.write_text(render_index(overview, Paths(root / "failed")), encoding="utf-8")
-    found["index"] = index
+    return found | {"index": index}
+
+
+@pytest.fixture
+def page(request: pytest.FixtureRequest, kind: str) -> Path:
+    return request.getfixturevalue("comparison") if kind == "comparison" else request.getfixturevalue("pages")[kind]
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory, released: Path) -> Path:
     paths = Paths(released)
     compared = compare(paths, load_params(paths.params), ("base", "r001"), ["a flag"])
-    (root / "compare.html").write_text(render_comparison(paths, compared), encoding="utf-8")
-    return found | {"comparison": root / "compare.html"}
+    page = tmp_path_factory.mktemp("comparison") / "compare.html"
+    page.write_text(render_comparison(paths, compared), encoding="utf-8")
+    return page
 
 
 KINDS = ("report of base, passed", "report of r001, passed", "report of r001, failed", "index", "comparison")
@@ -82,8 +92,8 @@ def opened(browser: Browser, page: Path, width: int = 1280, **options: str) -> t
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_page_loads_in_silence_fits_its_window_and_can_be_used_by_everyone(browser, pages, kind, width) -> None:
-    tab, wrong = opened(browser, pages[kind], width)
+def test_a_page_loads_in_silence_fits_its_window_and_can_be_used_by_everyone(browser, page, width) -> None:
+    tab, wrong = opened(browser, page, width)
     assert wrong == []
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
     for part in tab.locator("details").all():
@@ -94,8 +104,8 @@ def test_a_page_loads_in_silence_fits_its_window_and_can_be_used_by_everyone(bro
 
 
 @pytest.mark.parametrize("kind", ["report of r001, failed", "comparison"])
-def test_a_page_is_as_readable_in_the_dark(browser, pages, kind) -> None:
-    tab, _ = opened(browser, pages[kind], color_scheme="dark")
+def test_a_page_is_as_readable_in_the_dark(browser, page) -> None:
+    tab, _ = opened(browser, page, color_scheme="dark")
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(17, 21, 28)"
     found = Axe().run(tab).response["violations"]
     assert [(one["id"], one["nodes"][0]["html"][:120]) for one in found if one["impact"] in SERIOUS] == []
@@ -143,8 +153,8 @@ def test_on_paper_no_heading_is_cut_from_what_it_heads_and_areas_do_not_scroll(b
     tab.context.close()
 
 
-def test_the_comparison_works_by_mouse_and_by_keyboard(browser, pages) -> None:
-    tab, wrong = opened(browser, pages["comparison"])
+def test_the_comparison_works_by_mouse_and_by_keyboard(browser, comparison) -> None:
+    tab, wrong = opened(browser, comparison)
     assert tab.locator("#results ol").count() == 2
     first = tab.locator("#results").inner_html()
     names = [one.get_attribute("value") for one in tab.locator("#queries option").all()]
