@@ -24,7 +24,8 @@ def tiny_params(**blocks: dict) -> dict:
         "vision_cfg": {"layers": [1, 1, 1, 1], "width": 8, "image_size": 32, "head_width": 32},
         "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
     }
-    params["train"] |= {"epochs": 12, "batch_size": 32, "checkpoint_epochs": 2}
+    params["train"] |= {"epochs": 12, "batch_size": 32, "checkpoint_epochs": 2, "small_pictures": None}
+    params["train"]["text_finish"] = {"steps": 8, "batch_size": 32}
     params["select"] = {"neighbours": 20, "random": 40}
     for name, values in params["unlearn"]["methods"].items():
         for block in (values, *(part for part in values.values() if isinstance(part, dict))):

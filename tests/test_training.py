@@ -15,9 +15,12 @@ from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
 from expunge.models.loss import contrastive_loss
 from expunge.models.pairs import load_pairs
+from expunge.models.retrain import train_from_scratch
 from expunge.models.settings import ComputeParams, TrainParams
+from expunge.models.towers import is_image
 from expunge.models.training import epoch_order, possible_captions, schedule, train
 from expunge.project.errors import ExpungeError
+from expunge.settings import Params
 from models import TINY, tiny_clip
 from project import tiny_params
 from samples import make_catalog
@@ -64,6 +67,62 @@ def test_a_killed_run_resumes_and_ends_with_the_same_bits(corpus: Catalog, tmp_p
     )
     assert steps[0][0] > steps[0][1] // 2, "it started from the beginning"
     assert same(resumed, whole)
+
+
+def of_two_stages() -> Params:
+    params = tiny_params(train={"epochs": 4, "batch_size": 16, "text_finish": {"steps": 40, "batch_size": 32}})
+    params["train"]["small_pictures"] = {"share": 0.5, "size": 32}
+    params["model"] |= {"vision_cfg": {"layers": [1, 1, 1, 1], "width": 8, "image_size": 48, "head_width": 32}}
+    return Params.model_validate(params)
+
+
+FINISHED = of_two_stages()
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.97], ids=["both towers", "the text tower", "the text tower, again"])
+def test_a_recipe_of_two_stages_resumes_in_either_and_ends_with_the_same_bits(
+    corpus: Catalog, tmp_path: Path, share: float
+) -> None:
+    whole, curve, _ = train_from_scratch(corpus, FINISHED, set(), tmp_path / "whole")
+    assert [row.step for row in curve] == list(range(1, len(curve) + 1))
+
+    def killed(step: int, total: int, loss: float | None = None) -> None:
+        assert total == len(curve)
+        if step > total * share:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_from_scratch(corpus, FINISHED, set(), tmp_path / "killed", killed)
+    steps: list[int] = []
+    resumed, again, _ = train_from_scratch(
+        corpus, FINISHED, set(), tmp_path / "killed", lambda step, total, loss=None: steps.append(step)
+    )
+    assert share < 0.5 or steps[0] > len(curve) * share - 32, "it started from the beginning"
+    assert same(resumed, whole)
+    assert again == curve
+    assert not list((tmp_path / "killed").glob("*")), "a finished run leaves a checkpoint behind"
+
+
+def test_the_last_stage_leaves_the_image_tower_alone(corpus: Catalog, tmp_path: Path) -> None:
+    without = FINISHED.model_copy(update={"train": FINISHED.train.model_copy(update={"text_finish": None})})
+    plain, curve, _ = train_from_scratch(corpus, without, set(), tmp_path)
+    finished, longer, _ = train_from_scratch(corpus, FINISHED, set(), tmp_path)
+    assert longer[: len(curve)] == curve
+    assert len(longer) == len(curve) + 40
+    other = finished.model.state_dict()
+    moved = {name for name, weight in plain.model.state_dict().items() if not torch.equal(weight, other[name])}
+    assert moved
+    assert not any(is_image(name) for name in moved)
+
+
+def test_pictures_that_the_network_cannot_take_smaller_are_refused_before_training(
+    corpus: Catalog, tmp_path: Path
+) -> None:
+    vit = FINISHED.model.model_copy(
+        update={"vision_cfg": {"layers": 1, "width": 64, "patch_size": 16, "image_size": 48, "head_width": 64}}
+    )
+    with pytest.raises(ExpungeError, match="small_pictures"):
+        train_from_scratch(corpus, FINISHED.model_copy(update={"model": vit}), set(), tmp_path)
 
 
 def test_another_run_never_resumes_from_this_one(corpus: Catalog, tmp_path: Path) -> None:

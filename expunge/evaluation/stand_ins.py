@@ -17,11 +17,12 @@ from expunge.embeddings.gallery import Gallery
 from expunge.evaluation.sets import rows_of
 from expunge.models import clip
 from expunge.models.clip import Clip
+from expunge.models.lesson import Lesson, given
 from expunge.models.pairs import read_wording
+from expunge.models.settings import LessonParams
 from expunge.project.progress import progress
 from expunge.project.scratch import take_rows
 from expunge.settings import Params
-from expunge.unlearning.lesson import Lesson, LessonParams, given
 from expunge.unlearning.towers import train_text_tower, with_text_tower
 
 

@@ -13,9 +13,10 @@ from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
 from expunge.models.external import finished, retrained_elsewhere
 from expunge.models.pairs import load_pairs
+from expunge.models.recipe import train_by_recipe
 from expunge.models.settings import ExternalParams
 from expunge.models.slices import train_slices
-from expunge.models.training import TrainingRow, train
+from expunge.models.training import TrainingRow
 from expunge.project.files import digest_of
 from expunge.project.progress import ProgressReport
 from expunge.settings import Params
@@ -64,10 +65,11 @@ def _train(
     model = clip.create(params.model, params.seed)
     model.model.to(device)
     settings = params.model_dump(mode="json", include={"seed", "compute", "model", "train"})
-    checkpoint = Checkpoint(checkpoints, {"catalog": catalog.digest, "ids": digest_of(sorted(ids)), **settings})
+    key = {"catalog": catalog.digest, "ids": digest_of(sorted(ids)), **settings}
     pairs = load_pairs(catalog, model, ids)
-    curve = train(model, pairs, params.train, params.compute, params.seed, checkpoint, progress)
-    checkpoint.clear()
+    curve = train_by_recipe(
+        model, pairs, params, lambda stage: Checkpoint(checkpoints, key | {"stage": stage}), progress
+    )
     return model, curve
 
 

@@ -79,6 +79,21 @@ class ShardedParams(Block):
     public_share: Fraction = Field(0.5, description="of the samples in the backbone; deleting one retrains everything")
 
 
+class LessonParams(Block):
+    """Chosen weights trained alone: large batches and few steps; all else is the recipe's."""
+
+    batch_size: Annotated[int, Field(ge=2)] = 512
+    steps: Annotated[int, Field(ge=1)] = 128
+    learning_rate: Positive = 0.004
+
+
+class SmallPictures(Block):
+    """The first `share` of all steps see pictures of `size` pixels, which cost less and teach the coarse first."""
+
+    share: Fraction
+    size: Annotated[int, Field(ge=8)]
+
+
 class TrainParams(Block):
     """Contrastive training; the gold standard is trained with the same block.
 
@@ -103,6 +118,10 @@ class TrainParams(Block):
     checkpoint_epochs: Count
     external: ExternalParams | None = None
     sharded: ShardedParams | None = Field(None, description="train in slices, for the method `exact`")
+    small_pictures: SmallPictures | None = None
+    text_finish: LessonParams | None = Field(
+        None, description="steps of the text tower alone at the end, against the finished image embeddings"
+    )
 
     @model_validator(mode="after")
     def _trained_here_or_elsewhere(self) -> TrainParams:

@@ -54,13 +54,16 @@ def train(
     """Train `clip` in place on `pairs` and return the curve, one row per step.
 
     Raises:
-        ExpungeError: there are fewer pairs than one batch, or the loss stopped being a number.
+        ExpungeError: there are fewer pairs than one batch, the network cannot take `small_pictures`, or the loss
+            stopped being a number.
     """
     drawn = len(epoch_order(pairs, params, np.random.default_rng(seed)))
     batches = drawn // params.batch_size
     if params.epochs and not batches:
         raise ExpungeError(f"{drawn} training pairs an epoch are fewer than train.batch_size ({params.batch_size}).")
     total = params.epochs * batches
+    if params.small_pictures:
+        _try_small(clip, params.small_pictures.size)
     curve: list[TrainingRow] = []
     start = 0
     with compact_vocabulary(clip, possible_captions(pairs, params)) as tokenize:
@@ -79,6 +82,8 @@ def train(
                 rate = params.learning_rate * schedule(step, total, params.warmup_fraction)
                 positions = np.sort(order[batch * params.batch_size : (batch + 1) * params.batch_size])
                 images = augment(pairs.images(positions), params, draw)
+                if params.small_pictures and step < params.small_pictures.share * total:
+                    images = shrunk(images, params.small_pictures.size)
                 tokens = tokenize([draw_caption(pairs, position, params, draw) for position in positions])
                 value = _step(clip, optimizer, images, tokens, rate, params, compute)
                 if not math.isfinite(value):
@@ -86,11 +91,25 @@ def train(
                 curve.append(TrainingRow(step + 1, (step + 1) / batches, value, rate))
                 if progress:
                     progress(step + 1, total, value)
-            if checkpoint and (epoch + 1) % params.checkpoint_epochs == 0 and epoch + 1 < params.epochs:
+            # The last one is for the stage that follows, where there is one.
+            due = (epoch + 1) % params.checkpoint_epochs == 0 if epoch + 1 < params.epochs else params.text_finish
+            if checkpoint and due:
                 rows = [[row.step, row.epoch, row.loss, row.learning_rate] for row in curve]
                 checkpoint.save(clip.model, optimizer, {"epoch": epoch + 1, "curve": rows})
     clip.model.eval()
     return curve
+
+
+def _try_small(clip: Clip, size: int) -> None:
+    """Raises ExpungeError where the network cannot take pictures of `size` pixels: most transformers cannot."""
+    clip.model.eval()
+    try:
+        with torch.inference_mode():
+            clip.encode_pixels(torch.zeros(1, 3, size, size, dtype=torch.uint8))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise ExpungeError(
+            f"This network cannot take pictures of {size} pixels; remove train.small_pictures from params.yaml."
+        ) from error
 
 
 def _step(
@@ -148,6 +167,12 @@ def augment(pixels: Tensor, params: TrainParams, draw: np.random.Generator) -> T
     grid = F.affine_grid(torch.from_numpy(matrix).to(pixels.device), list(pixels.shape), align_corners=False)
     moved = F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
     return moved.round().to(torch.uint8)
+
+
+def shrunk(pixels: Tensor, size: int) -> Tensor:
+    """uint8 pixels [B, 3, H, W] at `size` by `size`, smoothed as they shrink."""
+    smaller = F.interpolate(pixels.float(), size=(size, size), mode="bilinear", antialias=True)
+    return smaller.round().to(torch.uint8)
 
 
 def draw_caption(pairs: Wording, position: int, params: TrainParams, draw: np.random.Generator) -> str:

@@ -13,14 +13,15 @@ from torch import Tensor, nn
 from expunge.models import clip
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
+from expunge.models.lesson import Lesson, is_text, train_on, with_weights
 from expunge.models.loss import TEMPERATURE
 from expunge.models.pairs import Pairs
+from expunge.models.settings import LessonParams
 from expunge.models.towers import is_image
 from expunge.project.errors import ExpungeError
 from expunge.project.progress import ProgressReport
 from expunge.project.schema import Block
 from expunge.project.scratch import scratch
-from expunge.unlearning.lesson import Lesson, LessonParams, train_on, with_weights
 from expunge.unlearning.problem import Problem
 
 RECIPE = "recipe"
@@ -41,11 +42,6 @@ class CleanStartParams(Block):
 def clean_start(problem: Problem, where: str) -> Clip:
     """The model that `where` names."""
     return problem.clean_start(problem.seed) if where == RECIPE else clip.load(Path(where))
-
-
-def is_text(name: str) -> bool:
-    """Whether a weight is trained with the text tower: the temperature is, too."""
-    return not is_image(name)
 
 
 def is_image_or_temperature(name: str) -> bool:

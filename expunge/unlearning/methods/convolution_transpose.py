@@ -19,9 +19,10 @@ from torch import nn
 
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
+from expunge.models.lesson import Lesson, run, train_on
+from expunge.models.settings import LessonParams
 from expunge.project.progress import ProgressReport
 from expunge.project.schema import Positive
-from expunge.unlearning.lesson import Lesson, LessonParams, run, train_on
 from expunge.unlearning.method import Rebuild
 
 

@@ -14,8 +14,9 @@ from pydantic import Field
 
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
+from expunge.models.lesson import Lesson, run, train_on, with_weights
+from expunge.models.settings import LessonParams
 from expunge.project.progress import ProgressReport
-from expunge.unlearning.lesson import Lesson, LessonParams, run, train_on, with_weights
 from expunge.unlearning.method import Rebuild
 from expunge.unlearning.settings import WeightsParams
 from expunge.unlearning.towers import CleanStartParams, clean_start

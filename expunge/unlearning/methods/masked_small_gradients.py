@@ -22,11 +22,12 @@ from torch import Tensor, nn
 
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip, autocast
+from expunge.models.lesson import Lesson, run, train_on
 from expunge.models.loss import contrastive_loss
 from expunge.models.pairs import Pairs
+from expunge.models.settings import LessonParams
 from expunge.project.progress import ProgressReport
 from expunge.project.schema import Positive
-from expunge.unlearning.lesson import Lesson, LessonParams, run, train_on
 from expunge.unlearning.method import Rebuild
 from expunge.unlearning.towers import CleanStartParams, clean_start
 

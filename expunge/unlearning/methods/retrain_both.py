@@ -18,9 +18,10 @@ from pydantic import Field
 
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
+from expunge.models.lesson import Lesson, given, run, train_on
+from expunge.models.settings import LessonParams
 from expunge.project.progress import ProgressReport
 from expunge.project.schema import Positive
-from expunge.unlearning.lesson import Lesson, LessonParams, given, run, train_on
 from expunge.unlearning.method import Rebuild
 from expunge.unlearning.methods.retrain_image import ImageTowerParams, retrained
 from expunge.unlearning.towers import CleanStartParams, clean_start, train_text_tower, with_text_tower

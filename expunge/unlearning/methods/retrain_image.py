@@ -20,9 +20,10 @@ from pydantic import Field
 
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
+from expunge.models.lesson import Lesson, run, train_on, with_weights
+from expunge.models.settings import LessonParams
 from expunge.project.progress import ProgressReport
 from expunge.project.schema import Positive
-from expunge.unlearning.lesson import Lesson, LessonParams, run, train_on, with_weights
 from expunge.unlearning.method import Rebuild
 from expunge.unlearning.problem import Problem
 from expunge.unlearning.towers import (

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
+from expunge.models.lesson import Lesson, given
+from expunge.models.settings import LessonParams
 from expunge.project.progress import ProgressReport
-from expunge.unlearning.lesson import Lesson, LessonParams, given
 from expunge.unlearning.method import Rebuild
 from expunge.unlearning.towers import CleanStartParams, clean_start, train_text_tower, with_text_tower
 

@@ -1,5 +1,6 @@
-"""Training on what stays, from wherever the weights start: chosen weights, the recipe's loss, captions and optimizer.
+"""Training on given pairs, from wherever the weights start: chosen weights, the recipe's loss, captions and optimizer.
 
+The last stage of the recipe (`train.text_finish`) and many an unlearning method, which trains on what stays.
 InfoNCE by the recipe's captions, templates, weight decay and schedule. Either side of a batch is run through the model,
 or given as embeddings that were computed once. Randomness is drawn from generators seeded by (seed, epoch) and (seed,
 step), so a run that was killed ends with the same bits.
@@ -11,18 +12,17 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip, autocast, compact_vocabulary
 from expunge.models.loss import contrastive_loss
 from expunge.models.pairs import Pairs, Wording
-from expunge.models.settings import ComputeParams, TrainParams
+from expunge.models.settings import ComputeParams, LessonParams, TrainParams
+from expunge.models.towers import is_image
 from expunge.models.training import (
     MAX_LOGIT_SCALE,
     augment,
@@ -34,22 +34,13 @@ from expunge.models.training import (
 )
 from expunge.project.errors import ExpungeError
 from expunge.project.progress import ProgressReport
-from expunge.project.schema import Block, Positive
 
 CHECKPOINT_STEPS = 32
 
 
-class LessonParams(Block):
-    """Large batches and few steps; all else is the recipe's."""
-
-    batch_size: Annotated[int, Field(ge=2)] = 512
-    steps: Annotated[int, Field(ge=1)] = 128
-    learning_rate: Positive = 0.004
-
-
 @dataclass(frozen=True)
 class Lesson:
-    """What weights are trained on: N pairs that stay.
+    """What weights are trained on: N pairs.
 
     Attributes:
         wording: what may be said of the pairs.
@@ -78,6 +69,11 @@ class Lesson:
 
     def _order(self, epoch: int) -> np.ndarray:
         return epoch_order(self.wording, self.recipe, np.random.default_rng((self.seed, epoch)))
+
+
+def is_text(name: str) -> bool:
+    """Whether a weight is trained with the text tower: the temperature is, too."""
+    return not is_image(name)
 
 
 def given(images: Tensor) -> Callable[[Clip, np.ndarray, int], Tensor]:
@@ -156,7 +152,7 @@ def train_on(
             new.model.logit_scale.data.clamp_(0, MAX_LOGIT_SCALE)
             curve.append({"step": step + 1, "loss": loss.item()})
             if not math.isfinite(curve[-1]["loss"]):
-                raise ExpungeError(f"Training on what stays diverged at step {step + 1}; lower its learning_rate.")
+                raise ExpungeError(f"Training diverged at step {step + 1}; lower its learning_rate.")
             if progress:
                 progress(step + 1, params.steps, curve[-1]["loss"])
             if checkpoint and ((step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == params.steps):
