@@ -84,7 +84,7 @@ class LessonParams(Block):
 
     batch_size: Annotated[int, Field(ge=2)] = 512
     steps: Annotated[int, Field(ge=1)] = 128
-    learning_rate: Positive = 0.004
+    learning_rate: Positive = 0.002
 
 
 class SmallPictures(Block):
