@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -17,14 +12,11 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 from prefect.flow_runs import resume_flow_run
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from browser import chromium
 from expunge.intake.desk import Desk
 from expunge.near_duplicates.find import NearDuplicate
 from expunge.project.paths import Paths
-from flows.serve import wait_until_healthy
-from project import ROOT, tiny_params, write_params
+from project import tiny_params, write_params
 from samples import make_catalog
 
 pytestmark = pytest.mark.slow
@@ -32,26 +24,8 @@ pytestmark = pytest.mark.slow
 COPIES = ("sample:0001", "sample:0002")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a Prefect server of its own, with its pages, as `flows.serve` starts it but without a password."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    home = {"PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")), "PREFECT_UI_API_URL": f"{address}/api"}
-    process = subprocess.Popen([sys.executable, "-m", "flows.server", str(port)], cwd=ROOT, env=os.environ | home)
-    try:
-        wait_until_healthy(f"{address}/api", process)
-        with temporary_settings({PREFECT_API_URL: f"{address}/api"}):
-            yield address
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
-
-
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str) -> Desk:
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: None) -> Desk:
     """A desk with one request for class apple, of which two other samples are said to be near-duplicates."""
     monkeypatch.chdir(tmp_path)
     write_params(tmp_path, tiny_params(ledger={"seed": None}))
@@ -138,31 +112,3 @@ def test_what_is_decided_already_is_not_asked_again(desk: Desk) -> None:
     state = gone_on(started("req-0001").id).state
     assert state.is_failed()
     assert "nothing to decide" in state.message
-
-
-def test_a_person_approves_in_prefects_pages_and_leaves_one_near_duplicate_out(desk: Desk, server: str) -> None:
-    from playwright.sync_api import sync_playwright
-
-    run = waiting(desk)
-    with sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-dev-shm-usage"])
-        page = browser.new_page()
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(f"{server}/runs/flow-run/{run}")
-        page.get_by_role("button", name="Resume").click()
-        form = page.get_by_role("dialog")
-        form.get_by_text("would delete 6 samples").wait_for()
-        form.locator(".p-select").first.click()
-        page.get_by_text("approve", exact=True).last.click()
-        form.locator("textarea").first.fill("Ada Lovelace")
-        form.locator(".p-toggle").first.click()
-        form.get_by_role("button", name="Submit").click()
-        form.wait_for(state="hidden")
-        browser.close()
-    assert gone_on(run).state.is_completed()
-    approval = desk.ledger.get("req-0001").events[-1]
-    assert (approval.kind, approval.by) == ("approved", "Ada Lovelace")
-    assert [one["sample_id"] for one in approval.payload["near_duplicates"]] == [COPIES[0]]
-    assert approval.payload["excluded"] == [COPIES[1]]
-    assert [url for url in asked if not url.startswith((server, "data:", "blob:"))] == []
