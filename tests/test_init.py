@@ -206,6 +206,7 @@ def test_the_model_its_weights_and_the_device_are_options(tmp_path: Path) -> Non
     assert params.model.embed_dim is None
     assert params.compute.device == "cpu"
     assert (params.train.epochs, params.train.learning_rate) == (5, 0.00001)
+    assert (params.train.small_pictures, params.train.text_finish) == (None, None)  # they are the demo's network's
     stages = yaml.safe_load((tmp_path / "project" / "dvc.yaml").read_text())["stages"]
     assert str(tmp_path / "epoch_32.pt") in stages["train"]["deps"]
     text = (tmp_path / "project" / "params.yaml").read_text()
@@ -240,6 +241,7 @@ def test_every_profile_is_valid_settings(tmp_path: Path) -> None:
     assert (
         cifar.unlearn.methods["cliperase"] | {"learning_rate": 1e-8} == found["flickr30k"].unlearn.methods["cliperase"]
     )
+    assert all(one.train.text_finish is None for name, one in found.items() if name != "openmoji")
     assert found["openmoji"].train == load_params(ROOT / "params.yaml").train
     assert found["products"].train.templates == ("{caption}", "a photo of {caption}", "{class}")
 

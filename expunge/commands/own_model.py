@@ -16,6 +16,9 @@ from expunge.project.errors import ExpungeError, suggest
 FINE_TUNING = {"epochs": 5, "learning_rate": 0.00001}
 """Training that begins from weights which have been trained: as open_clip's users fine-tune."""
 
+PLAIN_RECIPE = {"train": {"small_pictures": None, "text_finish": None}}
+"""Without what makes the demo's own network cheap to train: few others take smaller pictures."""
+
 
 def profiles() -> list[str]:
     """The names of the profiles."""
@@ -63,7 +66,7 @@ def with_settings(text: str, changes: dict[str, Any]) -> str:
     `model` is replaced as a whole, since one described there and a named one exclude each other.
     """
     content = yaml.safe_load(text)
-    for block, values in changes.items():
+    for block, values in merged(PLAIN_RECIPE if "model" in changes else {}, changes).items():
         if isinstance(values, dict) and block != "model":
             values = merged(content.get(block) or {}, values)
         dumped = yaml.safe_dump({block: values}, sort_keys=False, allow_unicode=True) + "\n"

@@ -41,7 +41,8 @@ def train_by_recipe(
     Raises:
         ExpungeError: training cannot begin, or diverged.
     """
-    recipe, finish = params.train, params.train.text_finish
+    recipe = params.train
+    finish = recipe.text_finish if recipe.epochs else None  # no epochs: the model stays as it is
     together, alone = checkpoint("together"), checkpoint("text_finish")
     report = _part(progress, 0, finish.steps if finish else 0)
     curve = train(clip, pairs, recipe, params.compute, params.seed, together, report)
