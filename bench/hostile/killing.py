@@ -13,13 +13,17 @@ JOBS = ("intake", "approve", "import", "release", "purge", "backup")
 
 
 class Kills:
-    """Kills of one kind of job, each at a moment drawn evenly from as long as the job takes, in a fresh project."""
+    """Kills of one kind of job, each at a moment drawn evenly from as long as the job takes, in a fresh project.
 
-    def __init__(self, copies: Copies, job: str) -> None:
+    Args:
+        seconds: how long the job takes; measured where it is not given.
+    """
+
+    def __init__(self, copies: Copies, job: str, seconds: float = 0.0) -> None:
         self.what = f"kills during {job}"
         self._copies = copies
         self._job = job
-        self._seconds = 0.0
+        self._seconds = seconds
 
     def attempt(self, number: int, draw: random.Random) -> Outcome:
         """What was lost, doubled or stuck."""
