@@ -65,7 +65,7 @@ def test_a_format_is_read(write: Writer, tmp_path: Path) -> None:
 
 @every_format
 def test_every_split_is_there_and_no_subject_is_in_two(write: Writer, tmp_path: Path) -> None:
-    found = rows_of(build(tmp_path, params_of(write(tmp_path / "data", corpus(96)))))
+    found = rows_of(build(tmp_path, params_of(write(tmp_path / "data", corpus(60)))))
     splits: dict[str, set[str]] = {}
     for row in found:
         splits.setdefault(row["subject_id"] or row["sample_id"], set()).add(row["split"])
@@ -76,7 +76,7 @@ def test_every_split_is_there_and_no_subject_is_in_two(write: Writer, tmp_path: 
 
 @every_format
 def test_a_change_is_noticed_and_rewrites_one_shard(write: Writer, tmp_path: Path) -> None:
-    rows = corpus(96)
+    rows = corpus(60)
     params = params_of(write(tmp_path / "data", rows))
     first = build(tmp_path, params)
     again = build(tmp_path, params)
@@ -97,7 +97,7 @@ def test_a_change_is_noticed_and_rewrites_one_shard(write: Writer, tmp_path: Pat
     for path in sorted((tmp_path / "data").rglob("p040.png")):
         path.unlink()
     write(tmp_path / "data", removed)
-    assert len(build(tmp_path, params).catalog) == 95
+    assert len(build(tmp_path, params).catalog) == 59
 
 
 def snapshot(folder: Path) -> dict[Path, bytes]:
