@@ -189,6 +189,17 @@ def test_record_holds_what_a_reader_looks_for(chain):
     assert store.aliases() == {"candidate": str(version.version)}
 
 
+def test_a_registration_removes_pages_that_may_show_what_is_forgotten_now(tmp_path):
+    paths = make_project(tmp_path)
+    page = paths.comparison("base", "r000")
+    page.parent.mkdir(parents=True)
+    page.write_text("a picture of something", encoding="utf-8")
+    register(paths, params_of(tmp_path), "base")
+    assert page.exists()
+    register(paths, params_of(tmp_path), "r001")
+    assert not page.exists()
+
+
 def test_record_is_found_by_a_request(chain):
     store = store_of(*chain)
     digest = read_json(chain[0].release("r001").registration)["requests"]["req-0001"]

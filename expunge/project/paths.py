@@ -86,10 +86,15 @@ class Paths:
         """The page that says what is due, what failed and what to do; written anew by each command that changes it."""
         return self.root / "reports" / "index.html"
 
+    @property
+    def comparisons(self) -> Path:
+        """Pages that compare models; a later release may forget what they show, and they go with its registration."""
+        return self.root / "reports" / "compare"
+
     def comparison(self, first: str, second: str) -> Path:
         """The page that compares two models; names of models may be paths, of which the page's name is made."""
         name = "-".join(re.sub(r"[^A-Za-z0-9]+", "_", one).strip("_") for one in (first, second))
-        return self.root / "reports" / "compare" / f"{name}.html"
+        return self.comparisons / f"{name}.html"
 
     @property
     def suppression(self) -> Path:

@@ -6,6 +6,7 @@ run differ from the first. It is written last: a release without it is unfinishe
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,6 +49,7 @@ def register(paths: Paths, params: Params, release: str) -> None:
     if description and facts.verdict == "passed":
         _mark_released(paths, params, description, facts.model_digest)
         discard_pages(paths, [request.request_id for request in description.requests])
+        shutil.rmtree(paths.comparisons, ignore_errors=True)  # they may show what is forgotten now
         listed = suppression.record(paths, release)
         print(f"register: {listed} forgotten samples are kept out of every later catalog")
     entry = _record(paths, params, facts, metrics, description)
