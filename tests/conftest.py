@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,9 @@ os.environ |= {
 for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE"):
     os.environ.pop(name, None)
 os.environ["TERM"] = "xterm"
+# The commands' console is as wide as COLUMNS says where it is made, so it is made here, before any test sets that.
+os.environ.pop("COLUMNS", None)
+import_module("expunge.commands.common")
 
 
 def pytest_sessionfinish() -> None:

@@ -15,7 +15,7 @@ from bench.forgetting.run import Bench, complete
 from bench.forgetting.scenarios import SCENARIOS
 from expunge.models.clip import model_digest
 from expunge.project.errors import ExpungeError
-from expunge.project.files import read_json, rounded
+from expunge.project.files import read_json
 from expunge.project.paths import Paths
 from expunge.settings import Params
 from project import lenient_gate, tiny_params
@@ -53,7 +53,10 @@ def test_the_benchmark_finds_the_figures_of_the_pipeline(
 ) -> None:
     expected = read_json(Paths(released).release("r001").metrics)["models"][block]
     found = measured[method].content["metrics"]
-    assert {name: found[name] for name in FIGURES} == rounded({name: expected[name] for name in FIGURES}, 6)
+    # The pipeline reads its stores, in float16, where the benchmark encodes.
+    assert found["mia_auc"] == pytest.approx(expected["mia_auc"], abs=1e-3)
+    for name in FIGURES[:-1]:
+        assert found[name] == pytest.approx(expected[name], abs=1e-3)
     assert found["unguarded"]["count"] > 0
 
 

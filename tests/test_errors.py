@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 def project(served: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("errors") / "project"
     shutil.copytree(served, copy, symlinks=True)
+    run(copy, "expunge", "trace", "r001", "--json")  # whoever asks a copy first has its record follow it
     return copy
 
 

@@ -90,7 +90,8 @@ def params() -> Params:
         seed=0,
         compute={"device": "cpu", "precision": "fp32"},
         model=TINY.model_dump(exclude_none=True),
-        train={"epochs": 20, "batch_size": 8, "learning_rate": 0.003, "templates": ["{caption}"], "variant_share": 1.0},
+        train={"epochs": 20, "batch_size": 8, "learning_rate": 0.003, "templates": ["{caption}"], "variant_share": 1.0}
+        | {"text_finish": None},
     )
     return Params.model_validate(raw)
 

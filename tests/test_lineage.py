@@ -216,7 +216,7 @@ def test_record_keeps_weights_and_report_but_nothing_that_was_forgotten(chain):
         "metrics.json",
         "model.safetensors",
         "open_clip_config.json",
-        *(f"{figure}.svg" for figure in ("comparison", "similarities", "map", "curves", "sets")),
+        *(f"{figure}.svg" for figure in ("attacks", "curves", "neighbours", "sets", "similarities", "tradeoff")),
     }
     assert not any(b"SECRET" in path.read_bytes() for path in [*kept, paths.root / "mlflow.db"])
     digests = {sha256_file(path) for path in kept if path.name == "model.safetensors"}

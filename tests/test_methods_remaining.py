@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from expunge.corpus.catalog import Catalog
-from expunge.models import clip
+from expunge.models import clip, lesson
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
 from expunge.models.pairs import Pairs, load_pairs
 from expunge.models.settings import ModelParams, TrainParams
 from expunge.models.training import train
 from expunge.project.errors import ExpungeError
-from expunge.unlearning import lesson, registry
+from expunge.unlearning import registry
 from expunge.unlearning.loop import Unlearned, unlearn
 from expunge.unlearning.methods.convolution_transpose import transpose
 from expunge.unlearning.methods.masked_small_gradients import smallest
