@@ -14,6 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from bench.hostile.row import Outcome
 from bench.hostile.scene import Scene
@@ -25,9 +31,9 @@ from expunge.proof.recorded import CURVES
 
 NAMED = "noticed and named"
 LEFT_OUT = (".git/", ".dvc/")
-NO_ROW, IGNORE_FILES, MLFLOWS_OWN, STALE = (
+NO_ROW, IGNORE_FILES, MLFLOWS_OWN, STALE, SAME_KEY = (
     next(sentence for sentence in NOT_COVERED if start in sentence)
-    for start in ("hold no row", ".dvcignore", "points of curves", "DVC's lock files")
+    for start in ("hold no row", ".dvcignore", "points of curves", "DVC's lock files", "key's file")
 )
 UNREAD = {
     "experiments": {"creation_time", "last_update_time", "artifact_location"},
@@ -38,6 +44,7 @@ UNREAD = {
     "inputs": {"step", "source_type"},
     "datasets": {"experiment_id"},
     "logged_models": {"creation_timestamp_ms", "last_updated_timestamp_ms"},
+    "logged_model_tags": {"experiment_id"},
     "logged_model_metrics": {"metric_step", "metric_timestamp_ms", "experiment_id"},
     "registered_models": {"creation_time", "last_updated_time"},
     "model_versions": {"creation_time", "last_updated_time", "user_id"},
@@ -55,6 +62,7 @@ class Flips:
     def __init__(self, scene: Scene) -> None:
         self.what = "bit flips: noticed, and the place named"
         self._scene = scene
+        self._key = scene.paths.root / scene.site.params.certificate.private_key
         files = (
             path for path in scene.root.rglob("*") if (path.is_file() and path.suffix != ".lock") or path.name == LOCK
         )
@@ -77,6 +85,8 @@ class Flips:
                 return Outcome(note=NO_ROW)
             if now is not None and path.name == "mlflow.db" and _is_mlflows_own(rows or [], now):
                 return Outcome(note=MLFLOWS_OWN)
+            if path == self._key and _private(content) == _private(path.read_bytes()):
+                return Outcome(note=SAME_KEY)
             if path.name == LOCK and _written(content) == _written(path.read_bytes()):
                 return Outcome(note=STALE)
             return Outcome(note=IGNORE_FILES) if path.name in (".dvcignore", ".gitignore") else Outcome((where,))
@@ -113,6 +123,15 @@ def _flip(path: Path, content: bytes, draw: random.Random) -> str:
     changed[bit // 8] ^= 1 << bit % 8
     path.write_bytes(bytes(changed))
     return f" bit {bit}"
+
+
+def _private(pem: bytes) -> bytes | None:
+    """The key that a file holds, None where it holds none."""
+    try:
+        key = load_pem_private_key(pem, None)
+    except (TypeError, ValueError):
+        return None
+    return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _tables(database: Path) -> list[str]:
@@ -191,6 +210,7 @@ def _is_mlflows_own(before: Rows, after: Rows) -> bool:
     for (table, old), (_, new) in zip(before, after, strict=True):
         unread = UNREAD.get(table, set()) | {"workspace"}
         own = str(old.get("key", old.get("tag_key", ""))).startswith(OWN_KEYS)
+        own |= table == "experiments" and old["experiment_id"] == 0  # made by MLflow for whoever names none
         if not own and "*" not in unread and {column for column in old if old[column] != new.get(column)} - unread:
             return False
     return True

@@ -18,7 +18,7 @@ from expunge.project.files import digest_of
 from expunge.proof.coverage import record_digests
 
 if TYPE_CHECKING:
-    from mlflow.entities import LoggedModel, Run
+    from mlflow.entities import Experiment, LoggedModel, Run
 
 CURVES = tuple(f"{name}{end}" for name in ("unlearning", "retraining", "training") for end in "/.")
 
@@ -35,6 +35,7 @@ def record_checks(project: Project, name: str, predicate: Mapping[str, Any]) -> 
         with plain_errors(uri):
             run = project.record.client.get_run(version.run_id)
             model = project.record.client.get_logged_model(version.source.rpartition("/")[2])
+            experiment = project.record.client.get_experiment(run.info.experiment_id)
     except ExpungeError as error:
         return [problem("MLflow run of the version", where, str(error))]
     found = record_digests(
@@ -48,9 +49,26 @@ def record_checks(project: Project, name: str, predicate: Mapping[str, Any]) -> 
         compare("MLflow run of the model", where, version.run_id, model.source_run_id),
         compare("MLflow commit", where, predicate["code"], version.tags.get("git_commit")),
         compare("MLflow state of the run", where, "FINISHED", run.info.status),
+        compare("MLflow state of the model", where, "READY", str(model.status)),
+        compare("MLflow state of the version", where, "READY", version.status),
+        compare("MLflow name of the model", where, f"{version.name}-{name}", model.name),
+        compare("MLflow experiment", where, project.params.mlflow.experiment, experiment.name),
+        *_address_checks(where, experiment, run, model),
         *_tag_checks(where, version.tags, {"run": run.data.tags, "model": model.tags}),
         compare("MLflow tag release", where, name, version.tags.get("release")),
         compare("MLflow tag parent", where, predicate["parent"] or "", version.tags.get("parent")),
+    ]
+
+
+def _address_checks(where: str, experiment: Experiment, run: Run, model: LoggedModel) -> list[Comparison]:
+    """Where artifacts lie follows from the experiment's own place, so nobody is sent to look at others."""
+    root = experiment.artifact_location.rstrip("/")
+    places = {
+        "run": (f"{root}/{run.info.run_id}/artifacts", run.info.artifact_uri),
+        "model": (f"{root}/models/{model.model_id}/artifacts", model.artifact_location),
+    }
+    return [
+        compare(f"MLflow artifacts of the {of}", where, expected, found) for of, (expected, found) in places.items()
     ]
 
 
