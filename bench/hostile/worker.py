@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -148,6 +149,9 @@ def _release(scene: Scene, number: int, say: Say) -> None:
     ids = [request.request_id for request in description.requests]
     with FileLock(paths.slot), FileLock(paths.stage_lock):
         if not is_finished(paths, name):
+            where = paths.release(name)
+            for output in (where.model, where.embeddings, where.index):  # as DVC does before it runs a stage
+                shutil.rmtree(output, ignore_errors=True)
             fill_release(paths, name, description.parent, ids)
             fill_in(paths)
     with FileLock(paths.slot), FileLock(paths.stage_lock):
