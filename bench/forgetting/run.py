@@ -98,7 +98,10 @@ class Bench:
     def measure(self, model: Encoder) -> Measured:
         """All figures of a model on the scenario's sets."""
         params = self.place.params
-        gallery = view(model, self.pairs, params.embed.batch_size)
+        exact = view(model, self.pairs, params.embed.batch_size)
+        gallery = replace(
+            exact, images=exact.images.half(), texts=exact.texts.half()
+        )  # as a release's stores keep them
         return measure(model, gallery, self.pairs.classes, self.sets, params.evaluate, whole=True)
 
     def verdict(self, metrics: dict[str, Any]) -> dict[str, Any]:
