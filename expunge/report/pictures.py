@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import pyarrow.parquet as pq
 
 from expunge.corpus.catalog import Catalog
-from expunge.models.thumbnails import thumbnails
 from expunge.project.paths import Paths
 
 MAX_REQUESTS = 12
@@ -38,6 +37,8 @@ def found_pictures(paths: Paths, release: str, forgotten: Set[str]) -> list[Foun
     Args:
         forgotten: sample ids that must not be shown, whatever the file says.
     """
+    from expunge.models.thumbnails import thumbnails  # torch takes seconds to load, and most pages show none
+
     rows = [
         row for row in pq.read_table(paths.release(release).nearest).to_pylist() if row["sample_id"] not in forgotten
     ]
