@@ -302,8 +302,7 @@ def test_an_index_or_embeddings_of_another_model_are_refused(served: Path, tmp_p
     for here, there in ((ours.index, theirs.index), (ours.embeddings, theirs.embeddings)):
         aside = here.rename(tmp_path / "aside")
         shutil.copytree(there, here)
-        # The two share an image tower, so the index tells itself by what it still holds.
-        with pytest.raises(ExpungeError, match=r"another model|other samples"):
+        with pytest.raises(ExpungeError, match="another model"):
             search_images(paths, "r001", 1, text="flag")
         shutil.rmtree(here)
         aside.rename(here)

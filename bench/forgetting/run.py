@@ -23,6 +23,7 @@ from bench.forgetting.results import EXAMINATION, RESULTS, RUN, has, record
 from bench.forgetting.scenarios import REPORTED, SCENARIOS, Scenario
 from expunge.corpus.catalog import Catalog
 from expunge.embeddings.gallery import Encoder, view
+from expunge.embeddings.views import Views
 from expunge.evaluation.gate import JudgedModel, judge
 from expunge.evaluation.measure import Measured, measure
 from expunge.evaluation.sets import Sets, column, release_sets
@@ -95,13 +96,19 @@ class Bench:
         """Forget one set after the other, or all of them in one joint release."""
         return project.forget(self.place, self.catalog, [self.forgotten] if joint else self.releases, method)
 
+    @cached_property
+    def views(self) -> Views:
+        """What models see of the catalog; the scenario's models that share a tower share its embeddings."""
+        return Views(self.catalog, [], self.place.params.embed.batch_size)
+
     def measure(self, model: Encoder) -> Measured:
-        """All figures of a model on the scenario's sets."""
+        """All figures of a model on the scenario's sets, from vectors in float16, as a release's stores keep them."""
         params = self.place.params
-        exact = view(model, self.pairs, params.embed.batch_size)
-        gallery = replace(
-            exact, images=exact.images.half(), texts=exact.texts.half()
-        )  # as a release's stores keep them
+        if isinstance(model, Clip):
+            gallery = self.views(model)
+        else:
+            exact = view(model, self.pairs, params.embed.batch_size)
+            gallery = replace(exact, images=exact.images.half(), texts=exact.texts.half())
         return measure(model, gallery, self.pairs.classes, self.sets, params.evaluate, whole=True)
 
     def verdict(self, metrics: dict[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ NO_ROW, IGNORE_FILES, MLFLOWS_OWN, STALE, SAME_KEY = (
     for start in ("hold no row", ".dvcignore", "points of curves", "DVC's lock files", "key's file")
 )
 UNREAD = {
-    "experiments": {"creation_time", "last_update_time", "artifact_location"},
+    "experiments": {"name", "creation_time", "last_update_time", "artifact_location"},
     "runs": {"name", "user_id", "start_time", "end_time", "source_type", "source_name", "entry_point_name"}
     | {"source_version", "deleted_time"},
     "metrics": {"*"},

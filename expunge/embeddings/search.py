@@ -75,11 +75,13 @@ def _rows_at(paths: Paths, release: str, index: faiss.Index, keys: Sequence[int]
 
     from expunge.embeddings.index import index_ids
     from expunge.embeddings.store import sample_ids_at
+    from expunge.models.clip import model_digest
 
     order = index_ids(index)
     places = np.flatnonzero(np.isin(order, np.array(keys, np.int64)))
     catalog = Catalog(paths.catalog)
-    for shard, names in sample_ids_at(paths.release(release).embeddings, catalog, places):
+    where = paths.release(release)
+    for shard, names in sample_ids_at(where.embeddings, catalog, places, model_digest(where.model)):
         table = catalog.read_shard(shard, ["sample_id", "class", "caption"])
         yield from table.filter(pc.is_in(table["sample_id"], value_set=pa.array(names))).to_pylist()
 

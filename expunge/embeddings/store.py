@@ -141,16 +141,19 @@ def read_embeddings(folder: Path, catalog: Catalog, made_from: Origin | None = N
     return Embeddings(ids, images, texts, common["model"], towers)
 
 
-def sample_ids_at(folder: Path, catalog: Catalog, places: np.ndarray) -> Iterator[tuple[Shard, list[str]]]:
-    """The ids of the samples at `places` in the order of a store, shard by shard; other shards are not read.
+def sample_ids_at(folder: Path, catalog: Catalog, places: np.ndarray, model: str) -> Iterator[tuple[Shard, list[str]]]:
+    """The ids of the samples at `places` in the order of a store, shard by shard; of others only the footer is read.
 
     Raises:
-        ExpungeError: a file of the store is missing or damaged.
+        ExpungeError: a file of the store is missing or damaged, or holds vectors of another model than `model`.
     """
     start = 0
     for shard in catalog.shards:
         path = Path(folder) / shard.path.name
-        count = _opened(path).metadata.num_rows
+        file = _opened(path)
+        if metadata_of(file.schema_arrow).get("model") != model:
+            raise ExpungeError(f"{path} was made by another model than its release's; run `dvc repro`.")
+        count = file.metadata.num_rows
         here = places[(places >= start) & (places < start + count)] - start
         start += count
         if len(here):

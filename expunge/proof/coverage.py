@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NOT_COVERED = (
     "Bytes of SQLite files that hold no row of the ledger or of MLflow's record: free pages, page headers.",
-    "In MLflow: points of curves, costs, times, users, names of runs, and tags, tables and columns for its own use.",
+    "In MLflow: points of curves, costs, times, users, names of runs and experiments; tags and tables for its own use.",
     "In DVC's lock files: commands, digests of code, values of settings: by them `dvc status` finds stale stages.",
     "Bits of a key's file that leave the key as it is, such as the ends of its lines.",
     "DVC's cache and remotes, whose objects DVC checks when it checks them out.",

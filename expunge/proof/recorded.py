@@ -52,7 +52,6 @@ def record_checks(project: Project, name: str, predicate: Mapping[str, Any]) -> 
         compare("MLflow state of the model", where, "READY", str(model.status)),
         compare("MLflow state of the version", where, "READY", version.status),
         compare("MLflow name of the model", where, f"{version.name}-{name}", model.name),
-        compare("MLflow experiment", where, project.params.mlflow.experiment, experiment.name),
         *_address_checks(where, experiment, run, model),
         *_tag_checks(where, version.tags, {"run": run.data.tags, "model": model.tags}),
         compare("MLflow tag release", where, name, version.tags.get("release")),
