@@ -107,9 +107,9 @@ def test_a_model_that_forgot_another_class_is_refused(
 ) -> None:
     passed, _, failed = verdict(original, trained_without(corpus, train_params, WRONG), gold, pairs, sets)
     assert not passed
-    # What it kept shows in the mean or in the deviation of the forgotten similarities, depending on the machine's bits.
-    assert {"forget_similarity", "forget_deviation"} & failed
-    assert "neighbour_similarity" in failed
+    # Of 64 pairs of such a model and a gold standard, eight seeds each, membership refused 64; the deviation of the
+    # forgotten similarities refused 62, their mean 32, the neighbours' similarity 58.
+    assert "membership" in failed
 
 
 def test_a_destroyed_model_is_refused(original: Clip, gold: Clip, pairs: Pairs, sets: Sets) -> None:
