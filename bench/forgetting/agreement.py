@@ -24,11 +24,9 @@ from bench.forgetting.small import small_workplace
 from bench.forgetting.spread import forgotten as spread_of_forgotten
 from bench.forgetting.tables import grouped
 from expunge.evaluation.figures import RETAINED
-from expunge.evaluation.gate import JudgedModel, judge
-from expunge.evaluation.release import judged_model, searched_words
+from expunge.evaluation.gate import judge
 from expunge.evaluation.spread import Spread
 from expunge.evaluation.stand_ins import stand_ins
-from expunge.evaluation.traces import Words, traces
 from expunge.models.clip import Clip
 from expunge.project.errors import ExpungeError
 from expunge.unlearning.towers import with_text_tower
@@ -72,15 +70,11 @@ def candidates(bench: Bench, methods: list[str], gold: Clip) -> Iterator[tuple[s
 def verdicts(bench: Bench, methods: list[str], spread: Spread) -> Iterator[tuple[str, dict[str, Any]]]:
     """For each candidate both verdicts: whether it passed, and the checks that it failed."""
     params, original = bench.place.params, bench.base()
-    words = searched_words(bench.catalog, original, bench.sets, bench.forgotten, params)
-    gold_model = bench.place.model(bench.catalog, bench.forgotten)[0]
-    old, gold = _judged(bench, original, words), _judged(bench, gold_model, words)
-    gallery = bench.original.gallery
-    estimates = [
-        _judged(bench, model, words) for model in stand_ins(bench.catalog, original, gallery, bench.forgotten, params)
-    ]
+    gold_model, gallery = bench.place.model(bench.catalog, bench.forgotten)[0], bench.original.gallery
+    old, gold = bench.judged(original, bench.original), bench.gold
+    estimates = [bench.judged(one) for one in stand_ins(bench.catalog, original, gallery, bench.forgotten, params)]
     for name, model in candidates(bench, methods, gold_model):
-        one = _judged(bench, model, words)
+        one = bench.judged(model)
         yield (
             name,
             {
@@ -88,10 +82,6 @@ def verdicts(bench: Bench, methods: list[str], spread: Spread) -> Iterator[tuple
                 "estimate": _outcome(judge(params.gate, one, estimates, old, spread=spread)),
             },
         )
-
-
-def _judged(bench: Bench, model: Clip, words: Words) -> JudgedModel:
-    return judged_model(bench.measure(model), traces(model, words), bench.sets, {})
 
 
 def _outcome(found: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from expunge.examination.scores import average_gap
@@ -12,7 +13,7 @@ GROUPS = ("forget", "neighbours", "retain", "unguarded", "test")
 RECALL, SIMILARITY = "image_to_text_r1", "pair_similarity"
 
 
-def distance(metrics: dict[str, Any], gold: dict[str, Any]) -> dict[str, float]:
+def distance(metrics: Mapping[str, Any], gold: Mapping[str, Any]) -> dict[str, float]:
     """Absolute distance to the gold standard in each figure that is reported, in its own unit, and the average gap."""
     named = {f"{group}_recall": abs(metrics[group][RECALL] - gold[group][RECALL]) for group in GROUPS}
     named |= {f"{group}_similarity": abs(metrics[group][SIMILARITY] - gold[group][SIMILARITY]) for group in GROUPS}

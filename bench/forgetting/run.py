@@ -26,7 +26,9 @@ from expunge.embeddings.gallery import Encoder, view
 from expunge.embeddings.views import Views
 from expunge.evaluation.gate import JudgedModel, judge
 from expunge.evaluation.measure import Measured, measure
+from expunge.evaluation.release import judged_model, searched_words
 from expunge.evaluation.sets import Sets, column, release_sets
+from expunge.evaluation.traces import Words, traces
 from expunge.examination import associations
 from expunge.examination.associations import Associations
 from expunge.examination.examine import Subject, examine
@@ -83,6 +85,16 @@ class Bench:
         return replace(sets, groups=sets.groups | {"unguarded": np.setdiff1d(trained, told)})
 
     @cached_property
+    def words(self) -> Words:
+        """What the scans of a text tower look for."""
+        return searched_words(self.catalog, self.base(), self.sets, self.forgotten, self.place.params)
+
+    @cached_property
+    def gold(self) -> JudgedModel:
+        """What the judge is told of the gold standard."""
+        return self.judged(self.place.model(self.catalog, self.forgotten)[0], self.retrained[0])
+
+    @cached_property
     def associations(self) -> Associations:
         """Rows of the made-up facts: to forget, others of the same persons, those of other persons."""
         kinds, injected = column(self.catalog, "variant"), column(self.catalog, "superclass") == "Injected"
@@ -111,9 +123,13 @@ class Bench:
             gallery = replace(exact, images=exact.images.half(), texts=exact.texts.half())
         return measure(model, gallery, self.pairs.classes, self.sets, params.evaluate, whole=True)
 
-    def verdict(self, metrics: dict[str, Any]) -> dict[str, Any]:
+    def judged(self, model: Clip, measured: Measured | None = None) -> JudgedModel:
+        """What the judge is told of a model: all that it is told of a release."""
+        return judged_model(measured or self.measure(model), traces(model, self.words), self.sets, {})
+
+    def verdict(self, subject: JudgedModel) -> dict[str, Any]:
         """Gate and diagnosis of a model against the gold standard."""
-        found = judge(self.place.params.gate, JudgedModel(metrics), [JudgedModel(self.retrained[0].metrics)])
+        found = judge(self.place.params.gate, subject, [self.gold])
         failed = [check["name"] for check in found["gate"]["checks"] if not check["passed"]]
         return {"diagnosis": found["diagnosis"], "failed": failed}
 
@@ -130,16 +146,22 @@ class Bench:
 def run(bench: Bench, method: str, joint: bool = False) -> dict[str, Any]:
     """Unlearn by `method` and compare with the gold standard; `joint` forgets a sequence in one release."""
     forgotten = bench.forget(method, joint)
-    metrics = bench.measure(forgotten.clip).metrics
+    subject = bench.judged(forgotten.clip)
     gold, seconds = bench.retrained
     return {
         "values": forgotten.values,
         "model_digest": forgotten.digest,
         "cost": forgotten.cost | {"retrain_seconds": seconds},
-        "metrics": metrics,
-        "distance": distance(metrics, gold.metrics),
-        **bench.verdict(metrics),
+        **told(subject),
+        "distance": distance(subject.metrics, gold.metrics),
+        **bench.verdict(subject),
     }
+
+
+def told(subject: JudgedModel) -> dict[str, Any]:
+    """What is kept of a model, so that it can be judged again: figures, traces, similarities of the forgotten pairs."""
+    similarities = subject.similarities[""].tolist()
+    return {"metrics": subject.metrics, "traces": subject.traces, "similarities": similarities}
 
 
 def examined(bench: Bench, methods: Sequence[str]) -> None:
@@ -167,9 +189,8 @@ def complete(bench: Bench, method: str, joint: bool = False) -> None:
     """Run and keep what has no result yet; a sequence is also forgotten in one joint release."""
     name = f"{method}_joint" if joint else method
     if not bench.has(RUN, GOLD):
-        gold, seconds = bench.retrained
-        bench.record(RUN, ORIGINAL, {"metrics": bench.original.metrics})
-        bench.record(RUN, GOLD, {"metrics": gold.metrics, "cost": {"retrain_seconds": seconds}})
+        bench.record(RUN, ORIGINAL, told(bench.judged(bench.base(), bench.original)))
+        bench.record(RUN, GOLD, told(bench.gold) | {"cost": {"retrain_seconds": bench.retrained[1]}})
     if bench.has(RUN, name):
         return
     result = run(bench, method, joint)

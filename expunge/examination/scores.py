@@ -7,6 +7,7 @@ means image→text R@1 against the full gallery throughout, and where a paper ta
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
@@ -35,7 +36,7 @@ def scores(
     }
 
 
-def average_gap(unlearned: dict[str, Any], retrained: dict[str, Any]) -> float:
+def average_gap(unlearned: Mapping[str, Any], retrained: Mapping[str, Any]) -> float:
     """100 · ¼ Σ |m − m_gold| over forget, retain and test R@1 and `mia_auc`, in percentage points.
 
     The Avg. Gap of SalUn (Fan et al. 2024, arXiv 2310.12508), whose UA = 1 − accuracy on the forget set has the same
