@@ -17,7 +17,7 @@ NOMUS_WEIGHT = 0.5
 
 
 def scores(
-    original: dict[str, Any], unlearned: dict[str, Any], retrained: dict[str, Any] | None
+    original: Mapping[str, Any], unlearned: Mapping[str, Any], retrained: Mapping[str, Any] | None
 ) -> dict[str, float | None]:
     """Every score of `unlearned`; None where it needs a gold standard or an `mia_auc` that is not there.
 
@@ -46,18 +46,18 @@ def average_gap(unlearned: Mapping[str, Any], retrained: Mapping[str, Any]) -> f
     return 100 * (sum(gaps) + abs(unlearned["mia_auc"] - retrained["mia_auc"])) / 4
 
 
-def tow(unlearned: dict[str, Any], retrained: dict[str, Any]) -> float:
+def tow(unlearned: Mapping[str, Any], retrained: Mapping[str, Any]) -> float:
     """Tug-of-war: Π (1 − |a − a_gold|) over forget, retain and test (RUM, Zhao et al. 2024, arXiv 2406.01257)."""
     return prod(1 - _gap(unlearned, retrained, group) for group in GROUPS)
 
 
-def tow_mia(unlearned: dict[str, Any], retrained: dict[str, Any]) -> float:
+def tow_mia(unlearned: Mapping[str, Any], retrained: Mapping[str, Any]) -> float:
     """`tow` with the membership attack in place of the accuracy on the forget set (RUM)."""
     attack = 1 - abs(unlearned["mia_auc"] - retrained["mia_auc"])
     return attack * prod(1 - _gap(unlearned, retrained, group) for group in GROUPS if group != "forget")
 
 
-def h_mean(original: dict[str, Any], unlearned: dict[str, Any]) -> float:
+def h_mean(original: Mapping[str, Any], unlearned: Mapping[str, Any]) -> float:
     """2 · a_r · drop / (a_r + drop), drop = a_f(original) − a_f(unlearned) (GS-LoRA, Zhao et al. 2024, 2403.11530).
 
     a_r is the accuracy on retained pairs after unlearning. 0 where the accuracy on forgotten pairs did not fall.
@@ -67,11 +67,11 @@ def h_mean(original: dict[str, Any], unlearned: dict[str, Any]) -> float:
     return 2 * retained * drop / (retained + drop) if drop > 0 else 0.0
 
 
-def nomus(unlearned: dict[str, Any]) -> float:
+def nomus(unlearned: Mapping[str, Any]) -> float:
     """λ · a_test + (1 − λ)(1 − 2 |MIA − ½|), λ = ½ (Choi & Na 2023, arXiv 2311.02240)."""
     forgetting = 1 - 2 * abs(unlearned["mia_auc"] - 0.5)
     return NOMUS_WEIGHT * unlearned["test"][METRIC] + (1 - NOMUS_WEIGHT) * forgetting
 
 
-def _gap(unlearned: dict[str, Any], retrained: dict[str, Any], group: str) -> float:
+def _gap(unlearned: Mapping[str, Any], retrained: Mapping[str, Any], group: str) -> float:
     return abs(unlearned[group][METRIC] - retrained[group][METRIC])
