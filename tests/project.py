@@ -62,6 +62,15 @@ def make_project(folder: Path, params: dict | None = None, sources: bool = True)
     return folder
 
 
+def own_params(project: Path) -> dict:
+    """params.yaml of a project on data of its own, as `expunge init` named it, with a recipe that trains in seconds."""
+    params = tiny_params(gate=lenient_gate(), ledger={"seed": None}, train={"epochs": 3}, release={"gold": False})
+    params["release"]["methods"] = ["retrain_text"]
+    small = {"image_size": 32, "rows_per_shard": 32, "holdout": {"calibration": 0.15, "test_concepts": 0.15}}
+    params["catalog"] = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))["catalog"] | small
+    return params
+
+
 def write_params(folder: Path, params: dict) -> None:
     """Replace the project's params.yaml."""
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")

@@ -19,6 +19,7 @@ from expunge.project.library import acknowledge
 from expunge.project.paths import BASE, Paths
 from expunge.settings import Params, load_params
 from expunge.steps.train import train
+from expunge.steps.trained_on import trained_on
 from models import TINY, tiny_clip
 from project import lenient_gate, tiny_params, write_params
 from samples import make_catalog
@@ -63,7 +64,7 @@ def test_the_list_of_what_it_was_trained_on_is_compared_with_the_catalog(tmp_pat
     paths, catalog = project(tmp_path, trained_on="ids.txt")
     params = load_params(paths.params)
     with pytest.raises(ExpungeError, match=r"no file ids\.txt"):
-        train(paths, params, BASE)
+        trained_on(paths, params, BASE)
     trained = sorted(catalog.split_ids("train"))
     held_out = sorted(catalog.split_ids("test"))
     for listed, words in (
@@ -74,15 +75,18 @@ def test_the_list_of_what_it_was_trained_on_is_compared_with_the_catalog(tmp_pat
         (paths.root / "ids.txt").write_text("\n".join(listed))
         if words:
             with pytest.raises(ExpungeError, match=words):
+                trained_on(paths, params, BASE)
+            with pytest.raises(ExpungeError, match="Nobody has compared"):
                 train(paths, params, BASE)
         else:
+            trained_on(paths, params, BASE)
             train(paths, params, BASE)
 
 
 def test_a_predicate_says_it_as_well(tmp_path: Path) -> None:
     paths, catalog = project(tmp_path, trained_on="split = 'train' AND class <> 'bird'")
     with pytest.raises(ExpungeError, match="which the model was not trained on"):
-        train(paths, load_params(paths.params), BASE)
+        trained_on(paths, load_params(paths.params), BASE)
     assert len(catalog)
 
 
@@ -135,8 +139,17 @@ def test_a_command_without_slots_is_refused(tmp_path: Path) -> None:
 def test_dvc_watches_the_files_that_the_model_is_made_from(tmp_path: Path) -> None:
     paths, _ = project(tmp_path, trained_on="ids.txt")
     (paths.root / "ids.txt").write_text("sample:0000\n")
-    deps = yaml.safe_load(root_stages(paths, CatalogParams()))["stages"]["train"]["deps"]
-    assert {str(tmp_path / "epoch_32.pt"), "ids.txt"} <= set(deps)
+    stages = yaml.safe_load(root_stages(paths, CatalogParams()))["stages"]
+    assert {str(tmp_path / "epoch_32.pt"), "reports/base/trained_on.json"} <= set(stages["train"]["deps"])
+    assert {"ids.txt", "data/catalog"} <= set(stages["trained_on"]["deps"])
+    assert "ids.txt" not in stages["train"]["deps"]
+
+
+def test_without_such_a_list_no_stage_compares_it(tmp_path: Path) -> None:
+    paths, _ = project(tmp_path)
+    stages = yaml.safe_load(root_stages(paths, CatalogParams()))["stages"]
+    assert "trained_on" not in stages
+    assert not [path for path in stages["train"]["deps"] if "trained_on" in path]
 
 
 def test_a_model_from_elsewhere_is_not_trained_in_slices(tmp_path: Path) -> None:

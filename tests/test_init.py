@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +15,7 @@ from typer.testing import CliRunner
 
 from expunge import __version__
 from expunge.cli import app
-from expunge.commands.own_data import asked, own_settings
+from expunge.commands.own_data import own_settings
 from expunge.commands.own_model import profile, profiles, with_settings
 from expunge.corpus.settings import CatalogParams
 from expunge.project.errors import ExpungeError
@@ -180,17 +185,49 @@ def test_what_cannot_be_a_corpus_is_refused_before_anything_is_written(
     assert not (tmp_path / "project").exists()
 
 
-def test_on_a_terminal_what_was_not_said_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = {"Where do samples": "coco", "Where does the data": "/srv/coco", "Which file": "/srv/captions.json"}
+def typed(folder: Path, answers: list[str], *options: str) -> tuple[str, int]:
+    """Run `expunge init project` on a terminal of its own and type `answers`; what it showed, and its exit status."""
+    controller, terminal = pty.openpty()
+    command = [sys.executable, "-c", "from expunge.cli import main; main()", "init", "project", *options]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
+    )
+    os.close(terminal)
+    os.write(controller, "".join(f"{answer}\n" for answer in answers).encode())
+    shown = b""
+    with contextlib.suppress(OSError):  # how the end of a terminal reads
+        while piece := os.read(controller, 4096):
+            shown += piece
+    os.close(controller)
+    return shown.decode(), process.wait(60)
 
-    def answer(question: str, **_: object) -> str:
-        return next(reply for start, reply in answers.items() if question.startswith(start))
 
-    monkeypatch.setattr("typer.prompt", answer)
-    expected = {"source": "coco", "data": "/srv/coco", "captions": "/srv/captions.json"}
-    assert asked(None, None, None, interactive=True) == expected
-    assert asked("folder", "/srv/x", "/srv/y.csv", interactive=True)["captions"] == "/srv/y.csv"
-    assert asked(None, None, None, interactive=False)["source"] == "openmoji"
+@pytest.mark.slow
+def test_on_a_terminal_what_was_not_said_is_asked_for_and_a_wrong_answer_asked_for_again(tmp_path: Path) -> None:
+    said = folder_csv(tmp_path / "theirs", corpus(12))
+    (tmp_path / "epoch_32.pt").write_bytes(b"")
+    weights = str(tmp_path / "epoch_32.pt")
+    answers = ["foldr", "folder", "gone", said["data"], said["captions"], "RN-50", "RN50", weights, "tpu", "cpu"]
+    shown, status = typed(tmp_path, answers)
+    assert status == 0, shown
+    for complaint in ("unknown source 'foldr'", "gone is not there", "open_clip lists no 'RN-50'", "'tpu' is none of"):
+        assert complaint in shown
+    params = load_params(tmp_path / "project" / "params.yaml")
+    assert (params.catalog.source, params.catalog.data, params.catalog.captions) == tuple(said.values())
+    assert (params.model.name, params.model.pretrained, params.compute.device) == ("RN50", weights, "cpu")
+
+
+@pytest.mark.slow
+def test_where_the_flags_say_everything_a_terminal_is_asked_nothing(tmp_path: Path) -> None:
+    said = folder_csv(tmp_path / "theirs", corpus(12))
+    (tmp_path / "epoch_32.pt").write_bytes(b"")
+    flags = [f"--{name}={value}" for name, value in said.items()]
+    shown, status = typed(
+        tmp_path, [], *flags, "--model=RN50", f"--pretrained={tmp_path / 'epoch_32.pt'}", "--device=auto"
+    )
+    assert status == 0, shown
+    assert "?" not in shown
 
 
 def made(folder: Path, *options: str) -> Params:

@@ -20,14 +20,15 @@ import pytest
 from PIL import Image
 
 from expunge.corpus.catalog import Catalog, write_catalog
+from expunge.corpus.quarantine import Rejected, read_intake, withhold, write_quarantine
 from expunge.corpus.sample import Source
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
 from expunge.purge import places
 from expunge.purge import scan as scanning
 from expunge.purge.rows import remove_rows, retained_digest
-from expunge.purge.scan import scan
-from expunge.purge.traces import Trace, coverage, gather, load, save
+from expunge.purge.scan import Searcher, scan
+from expunge.purge.traces import Trace, coverage, gather, ids_anywhere, load, save
 from expunge.settings import load_params
 from project import ROOT
 from samples import make_samples
@@ -138,6 +139,27 @@ def test_nothing_is_found_in_what_was_retained_even_a_picture_that_equals_a_forg
     assert {finding.kind for finding in before.findings} == {"picture", "caption", "sample id"}
     remove_rows(catalog.folder, FORGOTTEN, None)
     assert scan([catalog.folder], traces).findings == []
+
+
+def test_the_quarantine_names_no_forgotten_sample_after_a_purge_and_counts_what_it_counted(tmp_path, traces):
+    path = tmp_path / "quarantine.parquet"
+    rows = [
+        Rejected("sample:0003", "duplicate_id", "an earlier row has the same id"),
+        Rejected("shards/7.tar/sample:0004", "duplicate_id", "an earlier row has the same id"),
+        Rejected(f"pictures/{CAPTION} again.png", "unreadable_picture", "OSError"),
+        Rejected("shards/7.tar/sample:0009", "duplicate_id", "an earlier row has the same id"),
+    ]
+    before = write_quarantine(path, rows, 30, {"turned": 2})
+    assert {finding.kind for finding in scan([path], traces).findings} == {"caption", "sample id"}
+    names = Searcher(ids_anywhere(traces))
+    assert withhold(path, names.betrays) == 3
+    assert scan([path], traces).findings == []
+    told = pq.read_table(path).to_pylist()
+    assert [row["location"] for row in told] == ["withheld by a purge"] * 3 + [rows[3].location]
+    assert read_intake(path) == before
+    once = path.read_bytes()
+    assert withhold(path, names.betrays) == 0
+    assert path.read_bytes() == once
 
 
 def test_a_short_name_inside_other_words_is_no_finding(tmp_path):

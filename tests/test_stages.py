@@ -180,7 +180,7 @@ def test_dvc_finds_the_stages_stale_whose_code_changed_and_no_others(served: Pat
     (project / "expunge/unlearning/methods/unused.py").write_text('"""A method that nobody uses."""\n')
     assert stale(project) == set()
     for file, expected in (
-        ("selection/predicates.py", {"select", "train"}),  # `train.external` may name its samples by one
+        ("selection/predicates.py", {"select"}),
         ("models/checkpoint.py", {"train", "unlearn", "gold"}),
         ("unlearning/methods/retrain_text.py", {"unlearn"}),
         ("unlearning/methods/cliperase_calibrated.py", set()),

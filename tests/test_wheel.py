@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from expunge import __version__
-from project import ROOT, lenient_gate, run, tiny_params, write_params
+from journey import folder_of_pictures, walk
+from project import ROOT, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -80,23 +81,13 @@ def test_the_files_of_a_project_are_the_repositorys_own(installed: Installed) ->
     assert held == {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in expected}
 
 
-def test_without_the_repository_it_starts_a_project_and_cuts_and_serves_a_release(
+def test_from_a_folder_of_pictures_to_a_purged_release_without_the_repository_and_without_a_line_of_python(
     installed: Installed, tmp_path: Path
 ) -> None:
     where = installed.run(tmp_path, "python", "-c", "import expunge; print(expunge.__file__)").stdout.strip()
     assert Path(where).is_relative_to(installed.bin.parent)
     assert installed.run(tmp_path, "expunge", "--version").stdout.strip() == f"expunge {__version__}"
-    installed.run(tmp_path, "expunge", "init", "project")
-    project = tmp_path / "project"
-    write_params(project, tiny_params(ledger={"seed": None}, gate=lenient_gate(), release={"gold": False}))
-    installed.run(project, "dvc", "repro", "--quiet", "register")
-    request = installed.run(
-        project, "expunge", "request", "add", "--class", "country-flag", "--basis", "copyright"
-    ).stdout.splitlines()[-1]
-    installed.run(project, "expunge", "request", "approve", request, "--by", "tests")
-    installed.run(project, "expunge", "release")
+
+    project = walk(tmp_path, folder_of_pictures, lambda folder, *command: installed.run(folder, *command).stdout)
     assert "passed" in installed.run(project, "expunge", "status").stdout
-    assert "country-flag" not in installed.run(project, "expunge", "search", "--text", "flag", "-k", "50").stdout
-    assert "is as certified" in installed.run(project, "expunge", "verify", "r001").stdout
-    assert "up to date" in installed.run(project, "dvc", "status").stdout
-    assert (project / "reports" / "r001" / "report.html").stat().st_size > 10_000
+    assert "bird number 5" not in installed.run(project, "expunge", "search", "--text", "bird", "-k", "117").stdout

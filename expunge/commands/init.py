@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from expunge.commands.own_data import asked, own_catalog, own_settings
+from expunge.commands.own_data import DEMO, own_catalog, own_settings
 from expunge.commands.own_model import merged, own_model, profiles, with_settings
 from expunge.commands.own_model import profile as settings_of
+from expunge.commands.questions import Told, ask
 from expunge.corpus.settings import CatalogParams
 from expunge.corpus.sources import known_sources
 from expunge.project.errors import ExpungeError
@@ -42,17 +43,19 @@ def init(
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     profile: Annotated[str | None, typer.Option(help=f"Settings to start from: {', '.join(profiles())}.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, also where the folder is not empty.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing, also where the folder is not empty.")] = False,
 ) -> None:
     """Make a project: settings, pipeline, flows, an empty ledger, git and DVC; nothing is built yet."""
     from expunge.project.template import KEPT, template_files
 
     paths = Paths(folder)
-    chosen, said_of_model = settings_of(profile), own_model(folder, model, pretrained, device)
-    changes = merged({key: value for key, value in chosen.items() if key != "model" or not model}, said_of_model)
-    source = source or chosen.get("catalog", {}).get("source")
-    said = asked(source, data, captions, interactive=sys.stdin.isatty() and not yes)
-    catalog = own_catalog(folder, said, columns)
+    chosen = settings_of(profile)
+    told = Told(source or chosen.get("catalog", {}).get("source"), data, captions, model, pretrained, device)
+    if sys.stdin.isatty() and not yes:
+        told = ask(folder, told, has_model="model" in chosen)
+    said_of_model = own_model(folder, told.model, told.pretrained, told.device)
+    changes = merged({key: value for key, value in chosen.items() if key != "model" or not told.model}, said_of_model)
+    catalog = own_catalog(folder, told.source or DEMO, told.data, told.captions, columns)
     files = template_files() | dict.fromkeys(KEPT, b"") | {"releases/live.yaml": f"live: {BASE}\n".encode()}
     settings = with_settings(own_settings(files.pop("params.yaml").decode(), catalog), _besides_source(changes))
     checked(Params, yaml.safe_load(settings), "params.yaml")

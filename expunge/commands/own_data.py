@@ -1,4 +1,4 @@
-"""The questions of `expunge init` about one's own data, and the answers as params.yaml."""
+"""What `expunge init` is told of one's own data, as params.yaml."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import typer
 from pydantic import ValidationError
 
 from expunge.corpus.settings import CatalogParams
@@ -23,22 +22,7 @@ CAPTIONED = ("coco", "flickr30k")
 EMOJI_WORDS = re.compile(r"(?m)^ +- .*\bemoji\b.*\n")
 
 
-def asked(source: str | None, data: str | None, captions: str | None, interactive: bool) -> dict[str, str | None]:
-    """What was not said on the command line, asked for on a terminal."""
-    if source is None:
-        known = ", ".join(known_sources())
-        source = typer.prompt(f"Where do samples come from? ({known})", default=DEMO) if interactive else DEMO
-    if interactive and source in known_sources() and source != DEMO:
-        data = data or typer.prompt("Where does the data lie? (a path, a glob or an address such as s3://…)")
-        if captions is None and source in CAPTIONED:
-            captions = typer.prompt("Which file holds the captions?")
-        if captions is None and source == "folder":
-            found = typer.prompt("Which table holds the captions? (empty: none, or metadata.csv there)", default="")
-            captions = found or None
-    return {"source": source, "data": data, "captions": captions}
-
-
-def own_catalog(root: Path, said: dict[str, str | None], mapping: str | None) -> CatalogParams:
+def own_catalog(root: Path, source: str, data: str | None, captions: str | None, mapping: str | None) -> CatalogParams:
     """The block `catalog` of a new project in `root`.
 
     Args:
@@ -47,18 +31,27 @@ def own_catalog(root: Path, said: dict[str, str | None], mapping: str | None) ->
     Raises:
         ExpungeError: the source is unknown, data is missing, not there, or holds the project, or the mapping is none.
     """
-    source = said["source"]
-    if source not in (known := known_sources()):
-        raise ExpungeError(f"--source: unknown source {source!r}; known are {', '.join(known)}.")
-    if source != DEMO and is_own(str(source)) and not said["data"]:
+    if known_source(source) != DEMO and is_own(source) and not data:
         raise ExpungeError(f"--data is missing: say where the data of source {source} lies.")
-    if source in CAPTIONED and not said["captions"]:
+    if source in CAPTIONED and not captions:
         raise ExpungeError(f"--captions is missing: name the file of captions for source {source}.")
-    places = {key: from_project(root, value, key) for key in ("data", "captions") if (value := said[key])}
+    said = {"data": data, "captions": captions}
+    places = {key: from_project(root, value, key) for key, value in said.items() if value}
     try:
         return CatalogParams.model_validate({"source": source, **places, "map": _columns(mapping)})
     except ValidationError as error:
         raise ExpungeError(f"--map: {explain(error)}") from None
+
+
+def known_source(name: str) -> str:
+    """The name of a source.
+
+    Raises:
+        ExpungeError: there is no such source.
+    """
+    if name not in (known := known_sources()):
+        raise ExpungeError(f"--source: unknown source {name!r}; known are {', '.join(known)}.")
+    return name
 
 
 def own_settings(text: str, catalog: CatalogParams) -> str:

@@ -13,6 +13,9 @@ from expunge.commands.own_data import from_project
 from expunge.models.sources import LOCAL
 from expunge.project.errors import ExpungeError, suggest
 
+DEVICES = ("auto", "cpu", "cuda")
+HUB = "hf-hub:"
+
 FINE_TUNING = {"epochs": 5, "learning_rate": 0.00001}
 """Training that begins from weights which have been trained: as open_clip's users fine-tune."""
 
@@ -48,16 +51,19 @@ def own_model(root: Path, name: str | None, pretrained: str | None, device: str 
     if pretrained is not None and name is None:
         raise ExpungeError("--pretrained needs --model, the architecture that the weights are of.")
     if name is not None:
-        found["model"] = {"name": _known(root, name)}
+        found["model"] = {"name": known_model(root, name)}
     if name is not None and pretrained is not None:
-        found["model"]["pretrained"] = _weights(root, name, pretrained)
-    if pretrained is not None or (name is not None and name.startswith((LOCAL, "hf-hub:"))):
+        found["model"]["pretrained"] = known_weights(root, name, pretrained)
+    if pretrained is not None or (name is not None and brings_weights(name)):
         found["train"] = dict(FINE_TUNING)
     if device is not None:
-        if device not in ("auto", "cpu", "cuda"):
-            raise ExpungeError(f"--device: {device!r} is none of auto, cpu, cuda.")
-        found["compute"] = {"device": device}
+        found["compute"] = {"device": known_device(device)}
     return found
+
+
+def brings_weights(name: str) -> bool:
+    """Whether a model's name leads to its weights as well."""
+    return name.startswith((LOCAL, HUB)) or Path(name).is_dir()
 
 
 def with_settings(text: str, changes: dict[str, Any]) -> str:
@@ -84,8 +90,13 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _known(root: Path, name: str) -> str:
-    if name.startswith("hf-hub:"):
+def known_model(root: Path, name: str) -> str:
+    """A model's name as params.yaml says it.
+
+    Raises:
+        ExpungeError: open_clip does not list it, and no folder has that name.
+    """
+    if name.startswith(HUB):
         return name
     if name.startswith(LOCAL) or Path(name).is_dir():
         return LOCAL + from_project(root, name.removeprefix(LOCAL), "model")
@@ -96,7 +107,12 @@ def _known(root: Path, name: str) -> str:
     return name
 
 
-def _weights(root: Path, name: str, pretrained: str) -> str:
+def known_weights(root: Path, name: str, pretrained: str) -> str:
+    """What training begins from, as params.yaml says it.
+
+    Raises:
+        ExpungeError: it is neither there nor one of open_clip's tags of the architecture.
+    """
     from expunge.models.network import open_clip
 
     if Path(pretrained).exists():
@@ -105,6 +121,17 @@ def _weights(root: Path, name: str, pretrained: str) -> str:
         return pretrained
     tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
     raise ExpungeError(f"--pretrained: there is no file {pretrained}, and no such tag of {name} (its tags: {tags}).")
+
+
+def known_device(name: str) -> str:
+    """A device.
+
+    Raises:
+        ExpungeError: it is none of `DEVICES`.
+    """
+    if name not in DEVICES:
+        raise ExpungeError(f"--device: {name!r} is none of {', '.join(DEVICES)}.")
+    return name
 
 
 def _folder() -> Any:

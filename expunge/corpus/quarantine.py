@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -36,6 +36,7 @@ Reason = Literal[
 ]
 SCHEMA = pa.schema([pa.field(name, pa.string(), False) for name in ("location", "reason", "detail")])
 META = b"expunge"
+WITHHELD = "withheld by a purge"
 
 
 class Rejected(NamedTuple):
@@ -96,6 +97,25 @@ def write_quarantine(path: Path, rows: Sequence[Rejected], offered: int, treated
     with atomic_path(path) as partial:
         pq.write_table(table, partial, compression="zstd")
     return intake
+
+
+def withhold(path: Path, betrays: Callable[[str], bool]) -> int:
+    """Take the place and the detail out of rows that name what was forgotten; returns of how many.
+
+    A row of the source that has a forgotten sample's id twice, or a file named by its caption, stands here although
+    the catalog never had it. The row stays, with its reason, so that counts stay what they were.
+    """
+    if not path.is_file():
+        return 0
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    found = [row for row in rows if betrays(row["location"]) or betrays(row["detail"])]
+    if found:
+        for row in found:
+            row |= {"location": WITHHELD, "detail": ""}
+        with atomic_path(path) as partial:
+            pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), partial, compression="zstd")
+    return len(found)
 
 
 def read_intake(path: Path) -> Intake | None:

@@ -43,23 +43,33 @@ def root_stages(paths: Paths, corpus: CatalogParams, purged: bool = False) -> st
     own = (paths.root.joinpath(*SOURCES.split(".")) / f"{corpus.source}.py").is_file()
     chosen = (f"{SOURCES}.{corpus.source}", f"{SOURCES.replace('.', '/')}/${{catalog.source}}.py") if own else None
     places = [json.dumps(place, ensure_ascii=False) for place in watched(corpus)]
+    own_model, trained_on = _own_model(paths)
     return _rendered(
         "project.dvc.yaml.j2",
         paths,
         chosen,
         purged=purged,
-        own_model=_own_model(paths),
+        own_model=own_model,
+        trained_on=trained_on,
         watched=places,
         asks=must_ask(corpus),
     )
 
 
-def _own_model(paths: Paths) -> list[str]:
-    """Files of a model of one's own, as YAML: the base model is stale when one of them changes."""
+def _own_model(paths: Paths) -> tuple[list[str], list[str] | None]:
+    """Files of a model of one's own, as YAML, and of the list of what it was trained on; None where it has no list.
+
+    The base model is stale when one of the former changes; the latter are compared with the catalog again.
+    """
     if not paths.params.is_file():
-        return []
+        return [], None
     params = load_params(paths.params)
-    return [json.dumps(name, ensure_ascii=False) for name in model_files(paths.root, params.model, params.train)]
+    said = params.train.external.trained_on if params.train.external else None
+    names = model_files(paths.root, params.model, params.train)
+    own, listed = (
+        [json.dumps(n, ensure_ascii=False) for n in names if (n == said) is wanted] for wanted in (False, True)
+    )
+    return own, None if said is None else listed
 
 
 def release_stages(

@@ -249,6 +249,11 @@ class ReleasePaths:
         return self.root / "reports" / self.name
 
     @property
+    def trained_on(self) -> Path:
+        """That the catalog's splits are those of a model which was trained elsewhere."""
+        return self.reports / "trained_on.json"
+
+    @property
     def training(self) -> Path:
         """Seconds, memory and throughput of the base model's training."""
         return self.reports / "training.json"

@@ -141,14 +141,14 @@ def _release_items(paths: Paths, gone: Sequence[str]) -> Iterable[Item]:
 
 
 def _leftover_items(paths: Paths) -> Iterable[Item]:
+    known = {paths.previews: "pictures shown before an approval", paths.kept_out: "ids that a source brought again"}
     for path in leftovers(paths):
-        why = "pictures shown before an approval" if path == paths.previews else "state of unfinished runs"
-        yield _item(paths, "temporary", path, why)
+        yield _item(paths, "temporary", path, known.get(path, "state of unfinished runs"))
 
 
 def leftovers(paths: Paths) -> list[Path]:
-    """Checkpoints, preview pages, and files that a killed process left half written."""
-    found = [path for path in (paths.checkpoints, paths.previews) if path.exists()]
+    """Checkpoints, preview pages, the list of what was kept out, and files that a killed process left half written."""
+    found = [path for path in (paths.checkpoints, paths.previews, paths.kept_out) if path.exists()]
     for folder in (paths.root / "data", paths.root / "models", paths.root / "reports", paths.live.parent):
         found += sorted(folder.rglob(".*.partial"))
     return found

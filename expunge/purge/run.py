@@ -15,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from expunge.corpus.catalog import Catalog
+from expunge.corpus.quarantine import withhold
 from expunge.lineage.dvc import objects, rebase
 from expunge.lineage.dvc.locks import data_version, relative
 from expunge.lineage.git import tracked_files
@@ -29,7 +30,7 @@ from expunge.purge.journal import Journal
 from expunge.purge.plan import PurgePlan, leftovers
 from expunge.purge.rows import remove_rows, retained_digest
 from expunge.purge.scan import Searcher
-from expunge.purge.traces import gather
+from expunge.purge.traces import gather, ids_anywhere
 from expunge.releases.chain import chain, load_release
 from expunge.releases.plan import cutting
 from expunge.releases.registration import registered
@@ -128,6 +129,7 @@ def alone(paths: Paths) -> Iterator[None]:
 def _catalog(purge: Purge) -> None:
     before = purge.journal.data_version or data_version(purge.paths)
     remove_rows(purge.paths.catalog, purge.forgotten, before)
+    withhold(purge.paths.quarantine, Searcher(ids_anywhere(purge.journal.traces())).betrays)
     purge.paths.catalog_state.unlink(missing_ok=True)  # a build after this one keeps nothing of what was
 
 

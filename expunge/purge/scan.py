@@ -134,6 +134,10 @@ class Searcher:
         """
         return self._any(stream, DEPTH) if self._automaton else set()
 
+    def betrays(self, text: str) -> bool:
+        """Whether a text holds a trace."""
+        return bool(self._bytes(text.encode("utf-8", "surrogateescape"), at_start=True, at_end=True))
+
     def _any(self, stream: io.BufferedIOBase, depth: int) -> set[tuple[str, int]]:
         hits = self._raw(stream)
         stream.seek(0)

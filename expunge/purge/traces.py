@@ -84,6 +84,11 @@ def load(path: Path) -> list[Trace]:
     return [Trace(kind, base64.b64decode(data), whole, owner) for kind, data, whole, owner in rows]
 
 
+def ids_anywhere(traces: Iterable[Trace]) -> list[Trace]:
+    """The same traces, of which ids count inside of other text as well: a place such as `0.tar/ID` names the sample."""
+    return [trace._replace(whole=trace.whole and trace.kind != "sample id") for trace in traces]
+
+
 def coverage(traces: Iterable[Trace]) -> dict[str, int]:
     """Kind → how many of the forgotten samples it can betray."""
     return dict(sorted(Counter(kind for kind, _ in {(trace.kind, trace.owner) for trace in traces}).items()))

@@ -18,8 +18,8 @@ from expunge.corpus.quarantine import Rejected
 from expunge.corpus.records import Offer, SourceRow
 from expunge.corpus.settings import CatalogParams
 from expunge.corpus.sources import huggingface
-from expunge.corpus.sources._own import data_of
-from expunge.corpus.stores import StoredFile, listed
+from expunge.corpus.sources._own import files_of
+from expunge.corpus.stores import StoredFile
 from expunge.project.errors import ExpungeError
 
 SIDE = 32
@@ -47,7 +47,7 @@ def cifar_offers(params: CatalogParams, layout: CifarLayout) -> Iterator[Offer]:
     Raises:
         ExpungeError: there are neither binary nor Parquet files.
     """
-    files = listed(data_of(params), params.storage, "catalog.data")
+    files = files_of(params, "data")
     binary = [file for file in files if file.name.endswith(".bin")]
     if not binary and any(file.name.endswith(".parquet") for file in files):
         yield from huggingface.offers(params)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from expunge.corpus.records import Offer
 from expunge.corpus.sample import Source
 from expunge.corpus.settings import CatalogParams
+from expunge.corpus.stores import StoredFile, listed
 from expunge.project.errors import ExpungeError
 from expunge.project.reading import strict_json
 
 MAX_JSON = 4 << 30
 """Bytes of one JSON file; COCO's largest has a tenth of a gigabyte."""
+WHAT = {"data": "where the data lies", "captions": "which file holds the captions"}
 
 
 def own_source(params: CatalogParams, samples: Iterable[Offer]) -> Source[Offer]:
@@ -20,15 +22,24 @@ def own_source(params: CatalogParams, samples: Iterable[Offer]) -> Source[Offer]
     return Source(params.source, "own data", params.license, params.credit, samples)
 
 
-def data_of(params: CatalogParams) -> str | tuple[str, ...]:
-    """The setting `catalog.data`.
+def required(params: CatalogParams, setting: Literal["data", "captions"]) -> str | tuple[str, ...]:
+    """One of the settings that say where a source's files lie.
 
     Raises:
         ExpungeError: it is missing.
     """
-    if not params.data:
-        raise ExpungeError(f"catalog.data is missing: say where the data of source {params.source} lies.")
-    return params.data
+    if value := getattr(params, setting):
+        return value
+    raise ExpungeError(f"catalog.{setting} is missing: source {params.source} has to be told {WHAT[setting]}.")
+
+
+def files_of(params: CatalogParams, setting: Literal["data", "captions"]) -> list[StoredFile]:
+    """The files at the addresses that a setting names, sorted.
+
+    Raises:
+        ExpungeError: the setting is missing, or nothing is there.
+    """
+    return listed(required(params, setting), params.storage, f"catalog.{setting}")
 
 
 def one_folder(params: CatalogParams) -> str:
@@ -37,21 +48,10 @@ def one_folder(params: CatalogParams) -> str:
     Raises:
         ExpungeError: it is missing, or a list.
     """
-    data = data_of(params)
+    data = required(params, "data")
     if not isinstance(data, str):
         raise ExpungeError(f"catalog.data: source {params.source} takes one folder, not a list.")
     return data.rstrip("/")
-
-
-def captions_of(params: CatalogParams) -> str | tuple[str, ...]:
-    """The setting `catalog.captions`.
-
-    Raises:
-        ExpungeError: it is missing.
-    """
-    if not params.captions:
-        raise ExpungeError(f"catalog.captions is missing: name the file of captions for source {params.source}.")
-    return params.captions
 
 
 def json_object(data: bytes, name: str) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from expunge.corpus.quarantine import Rejected, Unusable
 from expunge.corpus.records import Offer, SourceRow
 from expunge.corpus.sample import Source
 from expunge.corpus.settings import CatalogParams
-from expunge.corpus.sources._own import MAX_JSON, captions_of, json_object, one_folder, own_source
-from expunge.corpus.stores import PictureFolder, StoredFile, listed
+from expunge.corpus.sources._own import MAX_JSON, files_of, json_object, one_folder, own_source
+from expunge.corpus.stores import PictureFolder, StoredFile
 from expunge.project.errors import ExpungeError
 
 PART = re.compile(r"(train|val|test)(\d{4})?")
@@ -31,7 +31,7 @@ def open_source(params: CatalogParams) -> Source[Offer]:
 
 def _offers(params: CatalogParams) -> Iterator[Offer]:
     gallery = PictureFolder(one_folder(params), params.storage, "catalog.data")
-    for table in listed(captions_of(params), params.storage, "catalog.captions"):
+    for table in files_of(params, "captions"):
         yield from _images(table, gallery)
 
 

@@ -12,8 +12,8 @@ from expunge.corpus.quarantine import Rejected, Unusable
 from expunge.corpus.records import Offer, SourceRow
 from expunge.corpus.sample import Source
 from expunge.corpus.settings import CatalogParams
-from expunge.corpus.sources._own import MAX_JSON, captions_of, json_object, one_folder, own_source
-from expunge.corpus.stores import PictureFolder, listed
+from expunge.corpus.sources._own import MAX_JSON, files_of, json_object, one_folder, own_source
+from expunge.corpus.stores import PictureFolder
 from expunge.project.errors import ExpungeError
 
 
@@ -24,7 +24,7 @@ def open_source(params: CatalogParams) -> Source[Offer]:
 
 def _offers(params: CatalogParams) -> Iterator[Offer]:
     gallery = PictureFolder(one_folder(params), params.storage, "catalog.data")
-    for table in listed(captions_of(params), params.storage, "catalog.captions"):
+    for table in files_of(params, "captions"):
         images = json_object(table.read(MAX_JSON), table.name).get("images")
         if not isinstance(images, list):
             raise ExpungeError(f"{table.name} has no list `images`; is it Karpathy's file?")

@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 from expunge.corpus.records import SPLITS, USUAL, Offer, SourceRow
 from expunge.corpus.sample import Source
 from expunge.corpus.settings import CatalogParams
-from expunge.corpus.sources._own import data_of, own_source
+from expunge.corpus.sources._own import files_of, own_source, required
 from expunge.corpus.sources._rows import BATCH, numbered
-from expunge.corpus.stores import StoredFile, listed
+from expunge.corpus.stores import StoredFile
 from expunge.project.errors import ExpungeError
 
 SUFFIXES = (".arrow", ".parquet")
@@ -29,7 +29,7 @@ SUFFIXES = (".arrow", ".parquet")
 
 def open_source(params: CatalogParams) -> Source[Offer]:
     """The rows of a data set of Hugging Face as a source."""
-    data_of(params)
+    required(params, "data")
     return own_source(params, offers(params))
 
 
@@ -39,7 +39,7 @@ def offers(params: CatalogParams) -> Iterator[Offer]:
     Raises:
         ExpungeError: there are no such files, or one cannot be read.
     """
-    files = listed(data_of(params), params.storage, "catalog.data")
+    files = files_of(params, "data")
     # `cache-*.arrow` are results of `map` and `filter` that were left in the folder.
     tables = [f for f in files if f.name.endswith(SUFFIXES) and not posixpath.basename(f.name).startswith("cache-")]
     if not tables:

@@ -15,9 +15,9 @@ from expunge.corpus.quarantine import Rejected
 from expunge.corpus.records import Offer, SourceRow
 from expunge.corpus.sample import Source
 from expunge.corpus.settings import CatalogParams
-from expunge.corpus.sources._own import data_of, own_source
+from expunge.corpus.sources._own import files_of, own_source, required
 from expunge.corpus.sources._rows import BATCH, SUFFIXES, Row, numbered, rows_of
-from expunge.corpus.stores import StoredFile, is_local, listed
+from expunge.corpus.stores import StoredFile, is_local
 from expunge.project.errors import ExpungeError
 
 DATABASES = (".duckdb", ".db")
@@ -27,7 +27,7 @@ READERS = {".csv": "read_csv", ".tsv": "read_csv", ".parquet": "read_parquet", "
 
 def open_source(params: CatalogParams) -> Source[Offer]:
     """The rows of the table `catalog.data` as a source."""
-    data_of(params)
+    required(params, "data")
     return own_source(params, (offer for row in _rows(params) for offer in _offers(row)))
 
 
@@ -36,7 +36,7 @@ def _offers(row: Row | Rejected) -> Iterator[Offer]:
 
 
 def _rows(params: CatalogParams) -> Iterator[Row | Rejected]:
-    files = listed(data_of(params), params.storage, "catalog.data")
+    files = files_of(params, "data")
     suffixes = {posixpath.splitext(file.name)[1].lower() for file in files}
     if params.query or suffixes & set(DATABASES):
         yield from _queried(params, files, suffixes)

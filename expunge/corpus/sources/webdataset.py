@@ -16,8 +16,8 @@ from expunge.corpus.quarantine import Rejected
 from expunge.corpus.records import Offer, SourceRow
 from expunge.corpus.sample import Source
 from expunge.corpus.settings import CatalogParams
-from expunge.corpus.sources._own import data_of, own_source
-from expunge.corpus.stores import StoredFile, listed
+from expunge.corpus.sources._own import files_of, own_source, required
+from expunge.corpus.stores import StoredFile
 from expunge.project.errors import ExpungeError
 from expunge.project.reading import strict_json
 
@@ -32,12 +32,12 @@ RATIO, FREE = 200, 256 << 20
 
 def open_source(params: CatalogParams) -> Source[Offer]:
     """The samples in the tar files at `catalog.data` as a source."""
-    data_of(params)
+    required(params, "data")
     return own_source(params, _offers(params))
 
 
 def _offers(params: CatalogParams) -> Iterator[Offer]:
-    files = [file for file in listed(data_of(params), params.storage, "catalog.data") if file.name.endswith(ARCHIVES)]
+    files = [file for file in files_of(params, "data") if file.name.endswith(ARCHIVES)]
     if not files:
         raise ExpungeError(f"catalog.data: no tar file at {params.data!r}.")
     for file in files:

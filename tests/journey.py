@@ -1,0 +1,134 @@
+"""The way of one's own data, from nothing to a purged release: the same for every format and way to run commands."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from runpy import run_module
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+import formats
+from expunge.corpus.catalog import Catalog
+from expunge.corpus.pictures import normalised
+from formats import Row
+from project import own_params, run, write_params
+
+Theirs = Callable[[Path, list[Row]], list[str]]
+"""Writes a corpus in a folder and returns the flags of `expunge init` that name it."""
+SUBJECT = "s-01"
+"""Of the samples 3, 4 and 5."""
+
+
+def folder_of_pictures(folder: Path, rows: list[Row]) -> list[str]:
+    """With a line that names a picture which is not there."""
+    said = formats.folder_csv(folder, rows)
+    with open(said["captions"], "a", encoding="utf-8") as table:
+        table.write("no-such-picture.png,nobody,s-99\n")
+    return ["--source", "folder", "--data", said["data"], "--captions", said["captions"], "--map", "subject=subject"]
+
+
+def webdataset(folder: Path, rows: list[Row]) -> list[str]:
+    """One sample of the person who is forgotten stands in two archives."""
+    said = formats.webdataset(folder, rows)
+    with tarfile.open(folder / "00000.tar") as archive, tarfile.open(folder / "00002.tar", "w") as again:
+        for member in archive.getmembers():
+            if member.name.startswith(f"{rows[3].name}."):
+                again.addfile(member, archive.extractfile(member))
+    return ["--source", "webdataset", "--data", said["data"]]
+
+
+def parquet(folder: Path, rows: list[Row]) -> list[str]:
+    """With the last row twice."""
+    said = formats.table_parquet(folder, [*rows, rows[-1]])
+    return ["--source", "table", "--data", said["data"], "--map", "caption=caption,subject=subject"]
+
+
+def karpathy(folder: Path, rows: list[Row]) -> list[str]:
+    """With a key of their own for the person, as the format allows, and a picture that is not there."""
+    said = formats.flickr30k(folder, rows)
+    table = Path(said["captions"])
+    content = json.loads(table.read_text(encoding="utf-8"))
+    for image, row in zip(content["images"], rows, strict=True):
+        image["photographer"] = row.subject
+    table.write_text(json.dumps(content), encoding="utf-8")
+    (Path(said["data"]) / f"{rows[-1].name}.png").unlink()
+    named = ["--captions", said["captions"], "--map", "subject=photographer"]
+    return ["--source", "flickr30k", "--data", said["data"], *named]
+
+
+def walk(folder: Path, theirs: Theirs, say: Callable[..., str]) -> Path:
+    """Go the whole way in `folder / "project"` and return it.
+
+    Args:
+        say: runs a command in a folder and returns what it printed; a failure is an exception.
+    """
+    rows, project = formats.corpus(120), folder / "project"
+    say(folder, "expunge", "init", "project", *theirs(folder / "theirs", rows))
+    write_params(project, own_params(project))
+    run(project, "git", "add", "--all")
+    run(project, "git", "commit", "--quiet", "--message", "Ours")
+    say(project, "dvc", "repro")
+    assert len(quarantine(project)) == 1
+    before = Catalog(project / "data" / "catalog").metadata.to_pylist()
+    gone = {row["sample_id"] for row in before if row["subject_id"] == SUBJECT}
+    assert len(gone) == 3
+
+    request = say(project, "expunge", "request", "add", "--subject", SUBJECT, "--basis", "gdpr-art17").split()[-1]
+    say(project, "expunge", "request", "approve", request, "--by", "tests")
+    say(project, "expunge", "release")
+    assert request in say(project, "expunge", "certificate", "show", "r001", "--request", request)
+    assert (project / "reports" / "r001" / "report.html").stat().st_size > 10_000
+    say(project, "expunge", "purge", "r001", "--yes")
+    assert "is as certified" in say(project, "expunge", "verify", "r001")
+    assert "up to date" in say(project, "dvc", "status")
+
+    assert set(Catalog(project / "data" / "catalog").ids) == {row["sample_id"] for row in before} - gone
+    assert not [row for row in quarantine(project) for name in gone if name in row["location"] + row["detail"]]
+    hidden = normalised(rows[3].picture, 32)[0]
+    assert not [path for path in project.rglob("*") if path.is_file() and hidden in path.read_bytes()]
+    return project
+
+
+def quarantine(project: Path) -> list[dict[str, str]]:
+    return pq.read_table(project / "data" / "quarantine.parquet").to_pylist()
+
+
+class Here:
+    """Runs commands in this process, so that nothing is imported twice; the Prefect flow and DVC's stages included."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]) -> None:
+        self._patch, self._capture = patch, capture
+        patch.setattr("dvc.stage.run._run", self._stage)
+
+    def __call__(self, folder: Path, program: str, *words: str) -> str:
+        self._patch.chdir(folder)
+        self._capture.readouterr()
+        if program == "dvc":
+            from dvc.cli import main
+
+            assert main(list(words)) == 0, words
+        elif words == ("release",):
+            from flows.release import release
+
+            state = release(return_state=True)
+            assert state.is_completed(), state.message
+        else:
+            from expunge.cli import app
+
+            app(list(words), standalone_mode=False)
+        return self._capture.readouterr().out
+
+    def _stage(self, executable: str | None, command: str, **_: Any) -> None:
+        """What DVC would start as a process of its own."""
+        python, flag, module, release = shlex.split(command.partition("#")[0])
+        assert (python, flag) == ("python", "-m")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", [module, release])
+            run_module(module, run_name="__main__")
