@@ -50,7 +50,7 @@ def prefect_server() -> Iterator[None]:
     """A Prefect server of its own for the flows that tests run in their own process."""
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=600):
         yield
 
 

@@ -244,6 +244,8 @@ def test_the_model_its_weights_and_the_device_are_options(tmp_path: Path) -> Non
     assert params.compute.device == "cpu"
     assert (params.train.epochs, params.train.learning_rate) == (5, 0.00001)
     assert (params.train.small_pictures, params.train.text_finish) == (None, None)  # they are the demo's network's
+    assert params.train.aug_cfg is not None
+    assert params.catalog.image_size == 224
     stages = yaml.safe_load((tmp_path / "project" / "dvc.yaml").read_text())["stages"]
     assert str(tmp_path / "epoch_32.pt") in stages["train"]["deps"]
     text = (tmp_path / "project" / "params.yaml").read_text()

@@ -11,7 +11,7 @@ import typer
 import yaml
 
 from expunge.commands.own_data import DEMO, own_catalog, own_settings
-from expunge.commands.own_model import merged, own_model, profiles, with_settings
+from expunge.commands.own_model import merged, own_model, picture_size, profiles, with_settings
 from expunge.commands.own_model import profile as settings_of
 from expunge.commands.questions import Told, ask
 from expunge.corpus.settings import CatalogParams
@@ -56,6 +56,8 @@ def init(
     said_of_model = own_model(folder, told.model, told.pretrained, told.device)
     changes = merged({key: value for key, value in chosen.items() if key != "model" or not told.model}, said_of_model)
     catalog = own_catalog(folder, told.source or DEMO, told.data, told.captions, columns)
+    if named := changes.get("model", {}).get("name"):
+        catalog = catalog.model_copy(update={"image_size": picture_size(folder, named)})
     files = template_files() | dict.fromkeys(KEPT, b"") | {"releases/live.yaml": f"live: {BASE}\n".encode()}
     settings = with_settings(own_settings(files.pop("params.yaml").decode(), catalog), _besides_source(changes))
     checked(Params, yaml.safe_load(settings), "params.yaml")

@@ -61,6 +61,7 @@ def own_settings(text: str, catalog: CatalogParams) -> str:
         f"  {key}: {json.dumps(said[key], ensure_ascii=False)}" for key in ("data", "captions", "map") if key in said
     ]
     text = re.sub(r"(?m)^  source: \S+", lambda _: "\n".join([f"  source: {catalog.source}", *lines]), text, count=1)
+    text = re.sub(r"(?m)^  image_size: \d+", f"  image_size: {catalog.image_size}", text, count=1)
     if catalog.source != DEMO:
         text = EMOJI_WORDS.sub("", text)
     return re.sub(

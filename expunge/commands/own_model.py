@@ -19,8 +19,18 @@ HUB = "hf-hub:"
 FINE_TUNING = {"epochs": 5, "learning_rate": 0.00001}
 """Training that begins from weights which have been trained: as open_clip's users fine-tune."""
 
-PLAIN_RECIPE = {"train": {"small_pictures": None, "text_finish": None}}
-"""Without what makes the demo's own network cheap to train: few others take smaller pictures."""
+PLAIN_RECIPE = {
+    "train": {
+        "small_pictures": None,
+        "text_finish": None,
+        "aug_cfg": {"scale": [0.9, 1.0]},
+        "workers": 4,
+        "accum_freq": 1,
+    }
+}
+"""open_clip's trainer as it is by default, without what makes the demo's own network cheap to train."""
+USUAL_SIZE = 224
+"""Pixels that most published models take; of a model on the hub no more is known before it is asked."""
 
 
 def profiles() -> list[str]:
@@ -105,6 +115,23 @@ def known_model(root: Path, name: str) -> str:
     if name not in (known := open_clip.list_models()):
         raise ExpungeError(f"--model: open_clip lists no {name!r}{suggest(name, known)}; a folder does as well.")
     return name
+
+
+def picture_size(root: Path, name: str) -> int:
+    """Pixels of the pictures that a model takes, by its name in params.yaml.
+
+    Raises:
+        ExpungeError: the folder that it names holds no model.
+    """
+    if name.startswith(HUB):
+        return USUAL_SIZE
+    from expunge.models.description import architecture
+
+    folder = root / name.removeprefix(LOCAL)
+    size = architecture(f"{LOCAL}{folder}" if name.startswith(LOCAL) else name)["vision_cfg"].get(
+        "image_size", USUAL_SIZE
+    )
+    return size if isinstance(size, int) else min(size)
 
 
 def known_weights(root: Path, name: str, pretrained: str) -> str:

@@ -84,6 +84,15 @@ def describe(params: ModelParams) -> Description:
     return Description(model_cfg, preprocess_cfg | given, find_files(model_cfg, source), weights)
 
 
+def architecture(name: str) -> dict[str, Any]:
+    """The architecture that `model.name` says, as in `open_clip_config.json`.
+
+    Raises:
+        ExpungeError: it is unknown, or its folder or the hub does not say.
+    """
+    return _named(name)[0]
+
+
 def load_weights(model: Network, source: Path) -> None:
     """Put the weights of a file or a folder, of open_clip or of transformers, into `model`.
 

@@ -6,7 +6,7 @@ then read rows at random and the page cache decides what stays in memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -83,21 +83,36 @@ def load_pairs(catalog: Catalog, clip: Clip, ids: set[str] | None = None) -> Pai
     Raises:
         ExpungeError: an id is not in the catalog, or an image cannot be decoded.
     """
-    if ids is not None and (unknown := ids - catalog.row_of.keys()):
-        raise ExpungeError(f"{len(unknown)} sample ids are not in the catalog, for example {min(unknown)}.")
-    rows = np.arange(len(catalog)) if ids is None else np.array(sorted(catalog.row_of[name] for name in ids), np.int64)
+    rows = np.arange(len(catalog)) if ids is None else rows_of(catalog, ids)
     size = clip.image_size
     pixels = scratch((len(rows), 3, size, size), np.uint8)
-    start = place = 0
+    place = 0
+    for table in tables_of(catalog, rows, ["sample_id", "image"]):
+        for batch in decoded(clip, strings(table["sample_id"]), binaries(table["image"]), DECODED):
+            pixels[place : place + len(batch)] = batch.numpy()
+            place += len(batch)
+    return Pairs(**vars(read_wording(catalog, rows)), pixels=pixels, rows=rows)
+
+
+def rows_of(catalog: Catalog, ids: set[str]) -> np.ndarray:
+    """The rows of the catalog that have `ids`, ascending, int64 [N].
+
+    Raises:
+        ExpungeError: an id is not in the catalog.
+    """
+    if unknown := ids - catalog.row_of.keys():
+        raise ExpungeError(f"{len(unknown)} sample ids are not in the catalog, for example {min(unknown)}.")
+    return np.array(sorted(catalog.row_of[name] for name in ids), np.int64)
+
+
+def tables_of(catalog: Catalog, rows: np.ndarray, columns: list[str]) -> Iterator[pa.Table]:
+    """The rows `rows`, ascending, shard by shard; shards without any are not read."""
+    start = 0
     for shard in catalog.shards:
         here = rows[(rows >= start) & (rows < start + shard.rows)] - start
         start += shard.rows
         if len(here):
-            table = catalog.read_shard(shard, ["sample_id", "image"]).take(here)
-            for batch in decoded(clip, strings(table["sample_id"]), binaries(table["image"]), DECODED):
-                pixels[place : place + len(batch)] = batch.numpy()
-                place += len(batch)
-    return Pairs(**vars(read_wording(catalog, rows)), pixels=pixels, rows=rows)
+            yield catalog.read_shard(shard, columns).take(here)
 
 
 def _wording(table: pa.Table) -> Wording:

@@ -16,6 +16,7 @@ from torch import Tensor
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
 from expunge.models.lesson import Lesson, given, is_text, train_on
+from expunge.models.originals import Originals
 from expunge.models.pairs import Pairs
 from expunge.models.settings import LessonParams
 from expunge.models.training import TrainingRow, schedule, train
@@ -28,7 +29,7 @@ BLOCK = 256
 
 def train_by_recipe(
     clip: Clip,
-    pairs: Pairs,
+    pairs: Pairs | Originals,
     params: Params,
     checkpoint: Callable[[str], Checkpoint],
     progress: ProgressReport | None = None,
@@ -58,7 +59,7 @@ def train_by_recipe(
     return curve
 
 
-def _image_embeddings(clip: Clip, pairs: Pairs) -> Tensor:
+def _image_embeddings(clip: Clip, pairs: Pairs | Originals) -> Tensor:
     """Unit embeddings [N, D] of all pictures, not augmented."""
     blocks = [range(start, min(start + BLOCK, len(pairs))) for start in range(0, len(pairs), BLOCK)]
     return torch.cat([clip.encode_images(pairs.images(block)) for block in blocks])

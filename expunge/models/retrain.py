@@ -12,6 +12,7 @@ from expunge.models import clip
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
 from expunge.models.external import finished, retrained_elsewhere
+from expunge.models.originals import load_originals
 from expunge.models.pairs import load_pairs
 from expunge.models.recipe import train_by_recipe
 from expunge.models.settings import ExternalParams
@@ -64,9 +65,11 @@ def _train(
     device = clip.configure(params.compute)
     model = clip.create(params.model, params.seed)
     model.model.to(device)
-    settings = params.model_dump(mode="json", include={"seed", "compute", "model", "train"})
+    settings = params.model_dump(
+        mode="json", include={"seed", "compute", "model", "train"}, exclude={"train": {"workers"}}
+    )
     key = {"catalog": catalog.digest, "ids": digest_of(sorted(ids)), **settings}
-    pairs = load_pairs(catalog, model, ids)
+    pairs = (load_pairs if params.train.aug_cfg is None else load_originals)(catalog, model, ids)
     curve = train_by_recipe(
         model, pairs, params, lambda stage: Checkpoint(checkpoints, key | {"stage": stage}), progress
     )

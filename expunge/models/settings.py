@@ -94,8 +94,40 @@ class SmallPictures(Block):
     size: Annotated[int, Field(ge=8)]
 
 
+class AugmentationParams(Block):
+    """open_clip's augmentation, by its own names (`--aug-cfg`): a crop of `scale` of the picture's area, then the rest.
+
+    With `use_timm` timm makes it, which knows `ratio`, `re_prob` and `re_count` as well; what random erasing fills in
+    is rounded to 8 bits.
+    """
+
+    scale: tuple[Fraction, Fraction] = (0.9, 1.0)
+    ratio: tuple[Positive, Positive] | None = None
+    color_jitter: float | tuple[float, float, float] | tuple[float, float, float, float] | None = None
+    color_jitter_prob: Fraction | None = None
+    gray_scale_prob: Fraction | None = None
+    re_prob: Fraction | None = None
+    re_count: Count | None = None
+    use_timm: bool = False
+
+    @model_validator(mode="after")
+    def _nothing_is_passed_over(self) -> AugmentationParams:
+        ignored = ["color_jitter_prob", "gray_scale_prob"] if self.use_timm else ["ratio", "re_prob", "re_count"]
+        if not self.use_timm:
+            jitter = isinstance(self.color_jitter, tuple) and len(self.color_jitter) == 4
+            if jitter != bool(self.color_jitter_prob) or (self.color_jitter is not None and not jitter):
+                raise ValueError("without use_timm, color_jitter is four numbers and needs color_jitter_prob")
+        if idle := [name for name in ignored if getattr(self, name) is not None]:
+            raise ValueError(f"with use_timm: {str(self.use_timm).lower()} open_clip does not read {', '.join(idle)}")
+        return self
+
+
 class TrainParams(Block):
     """Contrastive training; the gold standard is trained with the same block.
+
+    With `aug_cfg` pictures are decoded anew each epoch and augmented as open_clip's trainer does, by `workers`
+    processes; without, they are decoded once and turned, shifted and scaled a little. `accum_freq` batches make one
+    step, whose loss is that of them all.
 
     With `external` no base model is trained here. The recipe then serves the methods that retrain a part of the model,
     and says in which templates captions were seen.
@@ -116,6 +148,9 @@ class TrainParams(Block):
     translate: Fraction
     scale: Fraction
     checkpoint_epochs: Count
+    aug_cfg: AugmentationParams | None = None
+    workers: Annotated[int, Field(ge=0, le=128)] = 0
+    accum_freq: Count = 1
     external: ExternalParams | None = None
     sharded: ShardedParams | None = Field(None, description="train in slices, for the method `exact`")
     small_pictures: SmallPictures | None = None
@@ -127,6 +162,8 @@ class TrainParams(Block):
     def _trained_here_or_elsewhere(self) -> TrainParams:
         if self.external is not None and self.sharded is not None:
             raise ValueError("a model that was trained elsewhere (external) is not trained in slices (sharded)")
+        if self.workers and self.aug_cfg is None:
+            raise ValueError("workers decode and augment pictures by aug_cfg, and there is none; `aug_cfg: {}` does")
         return self
 
     @field_validator("templates")
