@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from dvc.stage.exceptions import StageCmdFailedError
 
 import formats
 from expunge.corpus.catalog import Catalog
@@ -131,4 +132,7 @@ class Here:
         assert (python, flag) == ("python", "-m")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", [module, release])
-            run_module(module, run_name="__main__")
+            try:
+                run_module(module, run_name="__main__")
+            except SystemExit as ended:
+                raise StageCmdFailedError(command, ended.code) from None

@@ -47,11 +47,6 @@ SPLITS = ("train", "calibration", "train", "calibration", "test", "train")
 COMPUTE = ComputeParams(device="cpu", precision="fp32")
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
-def settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ModelParams]:
-    return request.param, shrunk(request.param, tmp_path_factory.mktemp("tokenizer") / "files")
-
-
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     return make_catalog(tmp_path_factory.mktemp("catalog"), 60, 24, splits=("train", "calibration"))
@@ -62,11 +57,9 @@ def recipe(train_params: TrainParams) -> TrainParams:
     return train_params.model_copy(update={"epochs": 1, "batch_size": 8})
 
 
-def test_a_saved_model_is_the_same_after_loading_and_for_plain_open_clip(
-    settings: tuple[str, ModelParams], tmp_path: Path
-) -> None:
-    name, params = settings
-    made = clip.create(params, 0)
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_saved_model_is_the_same_after_loading_and_for_plain_open_clip(name: str, tmp_path: Path) -> None:
+    made = clip.create(shrunk(name, tmp_path / "tokenizer"), 0)
     clip.save(made, tmp_path)
     loaded = clip.load(tmp_path)
     pixels = torch.randint(0, 256, (2, 3, made.image_size, made.image_size), dtype=torch.uint8)

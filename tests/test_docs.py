@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,55 @@ def test_every_command_and_flag_of_the_documentation_exists() -> None:
 def test_a_command_that_does_not_exist_is_found(line: str) -> None:
     [words] = commands(f"Run {line} now" if line.startswith("`e") else f"{line}\n")
     assert unknown(words)
+
+
+FEW_STEPS = "unlearn a few steps"
+
+
+def cells(page: str, first: str) -> tuple[dict[str, set[str]], list[str]]:
+    """Of the table whose head begins with `first`: column → the tests named for it, and the cases of its rows.
+
+    The second line names a test for each column, which each further row asks with its case, the first name in code.
+    """
+    lines = (ROOT / "docs" / page).read_text(encoding="utf-8").splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith(f"| {first}"))
+    table = []
+    for line in lines[start:]:
+        if not line.startswith("|"):
+            break
+        table.append([cell.strip() for cell in line[1:-1].split("|")])
+    head, _, tests, *rows = table
+    named = {column: set(re.findall(r"`(test_\w+)`", cell)) for column, cell in zip(head, tests, strict=True)}
+    assert all(len(row) == len(head) for row in rows)
+    assert all(cell and "no" not in cell.split() for row in rows for cell in row)
+    at = next((number for number, name in enumerate(head) if name == "case"), 0)
+    return {column: found for column, found in named.items() if found}, [row[at].strip("`") for row in rows]
+
+
+def cases_of(test: Any) -> list[str]:
+    """What a test is asked with."""
+    [mark] = [mark for mark in test.pytestmark if mark.name == "parametrize"]
+    return [case if isinstance(case, str) else case.__name__ for case in mark.args[1]]
+
+
+@pytest.mark.parametrize(
+    ("page", "first", "module", "columns"),
+    [
+        ("data.md", "format", "test_sources", ("reads", "splits", "changes noticed", "hostile files quarantined")),
+        (
+            "models.md",
+            "architecture",
+            "test_architectures",
+            ("build", "load", "embed", "unlearn a few steps", "release"),
+        ),
+    ],
+)
+def test_every_cell_of_a_table_of_what_works_is_a_test(page: str, first: str, module: str, columns: tuple) -> None:
+    named, rows = cells(page, first)
+    assert tuple(named) == columns
+    for tests in named.values():
+        for name in tests:
+            assert sorted(cases_of(getattr(import_module(module), name))) == sorted(rows), name
 
 
 def built(folder: Path) -> subprocess.CompletedProcess[str]:

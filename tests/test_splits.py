@@ -16,7 +16,7 @@ from expunge.corpus.alike import near_identical
 from expunge.corpus.fingerprint import ask, must_ask, watched
 from expunge.corpus.hashes import packed_hashes
 from expunge.corpus.settings import CatalogParams, HoldoutParams
-from expunge.corpus.splits import Member, assign
+from expunge.corpus.splits import Member, assign, check_calibration
 from expunge.project.errors import ExpungeError
 from formats import corpus, encoded, folder_csv, table_jsonl
 from test_sources import build, params_of, rows_of
@@ -90,6 +90,18 @@ def test_shares_are_those_of_the_settings() -> None:
 def test_a_sample_that_comes_later_moves_no_other() -> None:
     before = assign([single(number) for number in range(500)], HOLDOUT)
     assert assign([single(number) for number in range(505)], HOLDOUT)[:500] == before
+
+
+def test_a_small_corpus_holds_out_enough_to_calibrate_with_and_says_so_where_it_cannot() -> None:
+    splits = assign([single(number) for number in range(60)], HOLDOUT)
+    assert splits.count("calibration") == 20
+    assert splits.count("train") >= 20
+    check_calibration({str(row) for row, split in enumerate(splits) if split == "calibration"})
+    stated = assign([single(number, "calibration" if number < 9 else "train") for number in range(60)], HOLDOUT)
+    assert stated.count("calibration") == 9  # what was trained on elsewhere is not held out here
+    with pytest.raises(ExpungeError, match=r"9 samples are held out for calibration, and 20 are needed"):
+        check_calibration(set(map(str, range(9))))
+    assert assign([single(number) for number in range(30)], HOLDOUT).count("train") >= 20
 
 
 def test_what_the_source_states_stands_and_a_missing_split_is_drawn_from_training() -> None:

@@ -8,13 +8,15 @@ later moves no other, unless it joins two groups.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from expunge.corpus.sample import Split
 from expunge.corpus.settings import HoldoutParams
 from expunge.project.errors import ExpungeError
 
+FEWEST = 20
+"""Samples for calibration: where a pair that was never seen would stand cannot be told from fewer."""
 HELD_OUT: tuple[Split, ...] = ("calibration", "test")
 
 
@@ -64,6 +66,7 @@ def assign(members: Sequence[Member], holdout: HoldoutParams) -> list[Split]:
 
     What the source states stands, and the rest of a group follows it: into training if one of it is trained on. A
     held-out split that is left empty gets the groups with the lowest draws of those that are trained, up to its share.
+    Where that leaves fewer than `FEWEST` samples for calibration, groups of which the source states nothing are added.
 
     Raises:
         ExpungeError: nothing is left to train on, or there are too few groups to hold some out.
@@ -82,12 +85,30 @@ def assign(members: Sequence[Member], holdout: HoldoutParams) -> list[Split]:
     for split, share in (("calibration", holdout.calibration), ("test", holdout.test_concepts)):
         if split not in result:
             _hold_out(split, share, members, groups, result)
+    if holdout.calibration and result.count("calibration") < FEWEST:
+        _top_up("calibration", members, groups, result)
     if "train" not in result:
         raise ExpungeError(
             "The source has no sample to train on: every one is held out. Map a column of splits with more than those "
             "to `catalog.map.split`, or lower the shares in `catalog.holdout`."
         )
     return result
+
+
+def check_calibration(held_out: Collection[str]) -> None:
+    """Refuse to go on with too few samples for calibration, before any work that would be lost.
+
+    Args:
+        held_out: ids of those that are there, what is forgotten left out.
+
+    Raises:
+        ExpungeError: they are fewer than `FEWEST`.
+    """
+    if len(held_out) < FEWEST:
+        raise ExpungeError(
+            f"{len(held_out)} samples are held out for calibration, and {FEWEST} are needed to judge a release: raise "
+            "`catalog.holdout.calibration`, or give the source more samples that share neither subject nor concept."
+        )
 
 
 def _hold_out(
@@ -109,6 +130,20 @@ def _hold_out(
         held += len(groups[name])
         if held >= wanted:
             return
+
+
+def _top_up(split: Split, members: Sequence[Member], groups: dict[str, list[int]], result: list[Split]) -> None:
+    """Add groups to a held-out split of less than `FEWEST` samples, as long as as many stay to be trained on."""
+    free = [
+        name
+        for name, rows in groups.items()
+        if all(result[row] == "train" and members[row].stated is None for row in rows)
+    ]
+    for name in sorted(free, key=lambda name: unit_hash(f"{split}:{name}")):
+        if result.count(split) >= FEWEST or result.count("train") - len(groups[name]) < FEWEST:
+            return
+        for row in groups[name]:
+            result[row] = split
 
 
 def _varied(member: Member, split: Split, holdout: HoldoutParams) -> Split:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from expunge.corpus.catalog import Catalog
+from expunge.corpus.splits import check_calibration
 from expunge.embeddings.search import text_scores
 from expunge.project.paths import BASE, Paths
 from expunge.requests.keys import subject_digests
@@ -22,9 +23,13 @@ def forget_rows(
     Also run before a release is cut, so that a batch that cannot be served leaves nothing half made.
 
     Raises:
-        ExpungeError: a request selects nothing or names something unknown, or the batch selects everything.
+        ExpungeError: a request selects nothing or names something unknown, the batch selects everything, or
+            leaves too few samples to calibrate with.
     """
     inherited = [] if parent == BASE else read_forget(paths.release(parent).forget)
     earlier = {row.sample_id for row in inherited}
     scores = partial(text_scores, paths, parent)
-    return inherited, select(Catalog(paths.catalog), requests, name, earlier, scores, subject_digests(paths.root))
+    catalog = Catalog(paths.catalog)
+    chosen = select(catalog, requests, name, earlier, scores, subject_digests(paths.root))
+    check_calibration(catalog.split_ids("calibration") - earlier - {row.sample_id for row in chosen})
+    return inherited, chosen

@@ -13,6 +13,7 @@ from expunge.corpus.fingerprint import watched
 from expunge.corpus.records import Mapper
 from expunge.corpus.sample import Sample
 from expunge.corpus.sources import open_source
+from expunge.corpus.splits import check_calibration
 from expunge.lineage.digests import weights
 from expunge.near_duplicates.suppression import Suppressed
 from expunge.project.errors import ExpungeError
@@ -47,6 +48,7 @@ def catalog(paths: Paths, params: Params, release: str) -> None:
             f"{len(needed)} more stay until `expunge purge`"
         )
     print(f"catalog: {built.intake.sentence()}, listed in {paths.quarantine}")
+    check_calibration(built.catalog.split_ids("calibration"))
     print(
         f"catalog: {len(built.catalog)} samples in {len(built.catalog.shards)} shards "
         f"({built.written} written, {built.kept} kept), digest {built.catalog.digest[:12]}"

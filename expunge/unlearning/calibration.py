@@ -28,11 +28,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, normalize
 from torch import Tensor
 
+from expunge.corpus.splits import FEWEST
 from expunge.project.errors import ExpungeError
 from expunge.unlearning.problem import Seen
 
-FEWEST = 20
-"""With fewer held-out pairs a regression on three properties is not worth its name."""
 MOST = 5000
 """The stand-in solves a linear system as large as the pairs that it is fitted to; of more pairs than this it takes an
 even share, in a second. A regression on three properties needs no more held-out pairs either."""
