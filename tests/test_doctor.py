@@ -186,6 +186,7 @@ def test_a_torchvision_of_another_build_is_told(project: Path, monkeypatch: pyte
 def test_a_missing_transformers_stops_a_model_that_needs_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     described(project, name="ViT-B-16-SigLIP")
     assert seen(project, "model")["model"].state == "ok"
+    assert "the catalog keeps them at 64 pixels, and the model takes 224" in seen(project, "model")["pictures"].found
     monkeypatch.setattr(machine, "find_spec", lambda name: None)
     assert "expunge[text]" in seen(project, "model")["model"].cure
 

@@ -77,7 +77,7 @@ def test_a_copied_project_releases_and_traces_without_a_byte_of_change_in_the_or
 
 
 @pytest.mark.timeout(1800)
-def test_a_clone_with_its_data_pulled_reports_and_traces_and_verifies_after_a_restore(
+def test_a_clone_with_its_data_pulled_reports_traces_and_verifies_and_after_a_restore_it_releases(
     served: Path, tmp_path: Path
 ) -> None:
     origin, clone, store = tmp_path / "origin", tmp_path / "clone", tmp_path / "store"
@@ -94,9 +94,14 @@ def test_a_clone_with_its_data_pulled_reports_and_traces_and_verifies_after_a_re
     run(clone, "dvc", "metrics", "diff", "HEAD")
     assert "Gate passed" in run(clone, "expunge", "report", "r001").stdout
     assert "digests are as recorded" in run(clone, "expunge", "trace", "r001", check=False).stdout
-    run(clone, "expunge", "status", check=False)  # which makes a key of the clone's own
+    assert "is as certified" in run(clone, "expunge", "verify", "r001").stdout
+    assert "neither git nor DVC carries it" in run(clone, "expunge", "status").stdout  # which makes a key of its own
+    refused = run(clone, "expunge", "release", check=False)
+    assert refused.returncode == 1
+    assert "`expunge backup FILE` writes it" in refused.stderr
     secret = {"EXPUNGE_BACKUP_PASSPHRASE": "a long passphrase of tests"}
     run(origin, "expunge", "backup", str(tmp_path / "expunge.backup"), **secret)
     run(clone, "expunge", "restore", str(tmp_path / "expunge.backup"), "--yes", "--by", "tests", **secret)
-    assert "r001" in run(clone, "expunge", "status").stdout
-    assert "is as certified" in run(clone, "expunge", "verify", "r001").stdout
+    approved_request(clone, "--class", "family")
+    run(clone, "expunge", "release")
+    assert "is as certified" in run(clone, "expunge", "verify", "r002").stdout

@@ -90,6 +90,13 @@ def model(site: Site) -> Iterator[Symptom]:
         yield Symptom("model", "blocks", "its tokenizer comes from transformers", "pip install 'expunge[text]'")
         return
     yield Symptom("model", "ok", params.name or "described in params.yaml")
+    described = (
+        params.vision_cfg if params.name is None else (open_clip.get_model_config(params.name) or {}).get("vision_cfg")
+    )
+    wanted, kept = (described or {}).get("image_size"), site.params.catalog.image_size
+    if isinstance(wanted, int) and wanted > kept:
+        said = f"the catalog keeps them at {kept} pixels, and the model takes {wanted}"
+        yield Symptom("pictures", "note", said, f"catalog.image_size: {wanted}")
 
 
 def disk(site: Site) -> Iterator[Symptom]:

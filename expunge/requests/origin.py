@@ -50,6 +50,12 @@ def evidence(root: Path) -> Path | None:
 def lost(params: LedgerParams, root: Path) -> LedgerLost:
     """What to say where the ledger is gone."""
     where = sa.make_url(params.url).set(query={}).render_as_string(hide_password=True)
+    if not Paths(root).ledger_head.is_file():  # as in a clone
+        return LedgerLost(
+            f"The ledger {where} is not here: neither git nor DVC carries it. In the project that this one was cloned "
+            "from, `expunge backup FILE` writes it with its keys; `expunge restore FILE` brings both here. Without a "
+            "backup `expunge repair` rebuilds it from releases and receipts."
+        )
     return LedgerLost(
         f"The ledger {where} is gone: {evidence(root)} is of a time when there was one. Restore it with "
         "`expunge restore FILE`; without a backup `expunge repair` rebuilds it from releases and receipts."
