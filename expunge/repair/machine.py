@@ -85,15 +85,13 @@ def model(site: Site) -> Iterator[Symptom]:
             "model", "blocks", f"model.name: open_clip lists no {params.name}", "see `open_clip.list_models()`"
         )
         return
-    text = params.text_cfg if params.name is None else (open_clip.get_model_config(params.name) or {}).get("text_cfg")
-    if {"hf_tokenizer_name", "hf_model_name"} & set(text or ()) and find_spec("transformers") is None:
+    described = params.model_dump() if params.name is None else open_clip.get_model_config(params.name) or {}
+    text, vision = described.get("text_cfg") or {}, described.get("vision_cfg") or {}
+    if {"hf_tokenizer_name", "hf_model_name"} & set(text) and find_spec("transformers") is None:
         yield Symptom("model", "blocks", "its tokenizer comes from transformers", "pip install 'expunge[text]'")
         return
     yield Symptom("model", "ok", params.name or "described in params.yaml")
-    described = (
-        params.vision_cfg if params.name is None else (open_clip.get_model_config(params.name) or {}).get("vision_cfg")
-    )
-    wanted, kept = (described or {}).get("image_size"), site.params.catalog.image_size
+    wanted, kept = vision.get("image_size"), site.params.catalog.image_size
     if isinstance(wanted, int) and wanted > kept:
         said = f"the catalog keeps them at {kept} pixels, and the model takes {wanted}"
         yield Symptom("pictures", "note", said, f"catalog.image_size: {wanted}")
