@@ -24,7 +24,7 @@ from expunge.releases.plan import drop_withdrawn, plan
 from expunge.releases.release import Release
 from expunge.repair.index_page import write_index
 from expunge.requests.ledger import Ledger
-from expunge.selection.forget import forget_rows
+from expunge.selection.forget import check_can_be_judged, forget_rows
 from expunge.settings import load_params
 from flows.notices import GATE_FAILED, tell
 from tasks import steps
@@ -91,7 +91,8 @@ def _release(paths: Paths, method: str | None, name: str | None) -> dict[str, An
         if todo.again:
             logger.info("Served again, for no live release honours them: %s.", ", ".join(todo.again))
         steps.parent(todo.live)
-        forget_rows(paths, todo.requests, name or next_name(paths), todo.live)
+        inherited, chosen_rows = forget_rows(paths, todo.requests, name or next_name(paths), todo.live)
+        check_can_be_judged(paths, [*inherited, *chosen_rows])
         cut = cut_planned(paths, ledger, todo, chosen, params.release.gold, name, fallbacks)
     logger.info("Release %s serves %s.", cut.release, ", ".join(request.request_id for request in cut.requests))
     return _run(cut)

@@ -18,7 +18,11 @@ from expunge.corpus.hashes import packed_hashes
 from expunge.corpus.settings import CatalogParams, HoldoutParams
 from expunge.corpus.splits import Member, assign, check_calibration
 from expunge.project.errors import ExpungeError
+from expunge.project.paths import Paths
+from expunge.selection.forget import check_can_be_judged
+from expunge.selection.sets import ForgetRow
 from formats import corpus, encoded, folder_csv, table_jsonl
+from samples import make_catalog
 from test_sources import build, params_of, rows_of
 
 HOLDOUT = HoldoutParams(calibration=0.1, test_concepts=0.1, test_variants=0)
@@ -102,6 +106,18 @@ def test_a_small_corpus_holds_out_enough_to_calibrate_with_and_says_so_where_it_
     with pytest.raises(ExpungeError, match=r"9 samples are held out for calibration, and 20 are needed"):
         check_calibration(set(map(str, range(9))))
     assert assign([single(number) for number in range(30)], HOLDOUT).count("train") >= 20
+
+
+def test_a_request_that_leaves_too_few_to_calibrate_with_is_refused_before_anything_is_unlearned(
+    tmp_path: Path,
+) -> None:
+    paths = Paths(tmp_path)
+    catalog = make_catalog(paths.catalog, 48, splits=("train", "calibration"))
+    held_out = sorted(catalog.split_ids("calibration"))
+    rows = [ForgetRow(name, "req-0001", "id", None, "r001") for name in held_out[:5]]
+    check_can_be_judged(paths, rows[:4])
+    with pytest.raises(ExpungeError, match=r"19 samples are held out for calibration, and 20 are needed"):
+        check_can_be_judged(paths, rows)
 
 
 def test_what_the_source_states_stands_and_a_missing_split_is_drawn_from_training() -> None:

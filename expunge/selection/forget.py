@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from expunge.corpus.catalog import Catalog
@@ -23,13 +23,18 @@ def forget_rows(
     Also run before a release is cut, so that a batch that cannot be served leaves nothing half made.
 
     Raises:
-        ExpungeError: a request selects nothing or names something unknown, the batch selects everything, or
-            leaves too few samples to calibrate with.
+        ExpungeError: a request selects nothing or names something unknown, or the batch selects everything.
     """
     inherited = [] if parent == BASE else read_forget(paths.release(parent).forget)
     earlier = {row.sample_id for row in inherited}
     scores = partial(text_scores, paths, parent)
-    catalog = Catalog(paths.catalog)
-    chosen = select(catalog, requests, name, earlier, scores, subject_digests(paths.root))
-    check_calibration(catalog.split_ids("calibration") - earlier - {row.sample_id for row in chosen})
-    return inherited, chosen
+    return inherited, select(Catalog(paths.catalog), requests, name, earlier, scores, subject_digests(paths.root))
+
+
+def check_can_be_judged(paths: Paths, forgotten: Iterable[ForgetRow]) -> None:
+    """Refuse a forget set that leaves too few samples to judge its release by, before anything is unlearned.
+
+    Raises:
+        ExpungeError: fewer than are needed stay held out for calibration.
+    """
+    check_calibration(Catalog(paths.catalog).split_ids("calibration") - {row.sample_id for row in forgotten})

@@ -7,7 +7,7 @@ from expunge.embeddings.search import load_embeddings
 from expunge.project.columns import strings
 from expunge.project.paths import Paths
 from expunge.releases.chain import load_release
-from expunge.selection.forget import forget_rows
+from expunge.selection.forget import check_can_be_judged, forget_rows
 from expunge.selection.neighbours import choose_retain
 from expunge.selection.sets import write_forget, write_retain
 from expunge.settings import Params
@@ -20,6 +20,7 @@ def select_sets(paths: Paths, params: Params, release: str) -> None:
     description = load_release(paths, release)
     catalog = Catalog(paths.catalog)
     inherited, chosen = forget_rows(paths, description.requests, release, description.parent)
+    check_can_be_judged(paths, [*inherited, *chosen])
     store = load_embeddings(paths, description.parent)
     split_of = dict(zip(catalog.ids, strings(catalog.metadata["split"]), strict=True))
     own = {row.sample_id for row in chosen}
