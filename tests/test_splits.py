@@ -108,7 +108,7 @@ def test_a_small_corpus_holds_out_enough_to_calibrate_with_and_says_so_where_it_
     assert assign([single(number) for number in range(30)], HOLDOUT).count("train") >= 20
 
 
-def test_a_request_that_leaves_too_few_to_calibrate_with_is_refused_before_anything_is_unlearned(
+def test_a_request_that_leaves_too_few_to_judge_by_is_refused_before_anything_is_unlearned(
     tmp_path: Path,
 ) -> None:
     paths = Paths(tmp_path)
