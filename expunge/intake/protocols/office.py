@@ -118,7 +118,8 @@ class Office:
                 [{"kind": "hashed-subject", "digests": sorted(digests)}],
                 asked.basis,
                 requester=first.normal,
-                due=asked.due,
+                # Since the request was read a day may have ended, and nothing is due before it was received.
+                due=max(asked.due, desk.ledger.today) if asked.due else None,
                 reference=f"{asked.protocol}:{asked.sender}:{asked.number}",
                 by=f"{asked.sender} ({asked.protocol})",
             )
