@@ -79,7 +79,7 @@ def form_for(duplicates: Sequence[LikeSample]) -> type[RunInput]:
     fields: dict[str, Any] = {
         field_of(one.sample_id): (
             bool,
-            Field(False, title=f"Forget {one.sample_id} too", description=f"{one.reason} ({one.score:.2f})"),
+            Field(False, title=f"Forget {one.sample_id} too", description=one.reason),
         )
         for one in duplicates
     }

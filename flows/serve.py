@@ -64,7 +64,7 @@ def serve(paths: Paths, port: int, public: list[str], processes: list[subprocess
     """
     origins = origins_of(port, public)
     client = client_settings(paths, port)
-    environment = os.environ | client | _server_settings(origins, client["PREFECT_API_AUTH_STRING"])
+    environment = os.environ | client | server_settings(origins, client["PREFECT_API_AUTH_STRING"])
     environment["EXPUNGE_ROOT"] = str(Path.cwd())
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     prefect = [sys.executable, "-m", "prefect", "--no-prompt"]
@@ -108,16 +108,20 @@ def client_settings(paths: Paths, port: int) -> dict[str, str]:
     return {
         PREFECT_HOME: os.environ[PREFECT_HOME],
         "PREFECT_API_URL": f"http://{LOOPBACK}:{port}/api",
+        # Where links that are printed lead: to the pages that ask for the password where they have none yet.
+        "PREFECT_UI_URL": f"http://{LOOPBACK}:{port}/v2",
         "PREFECT_API_AUTH_STRING": f"{USER}:{password}",
     }
 
 
-def _server_settings(origins: tuple[str, ...], credentials: str) -> dict[str, str]:
+def server_settings(origins: tuple[str, ...], credentials: str) -> dict[str, str]:
+    """The environment of the server: who is let in, from where, and pages without advertisements."""
     return {
         "PREFECT_SERVER_API_AUTH_STRING": credentials,
         "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": ",".join(origins),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_UI_API_URL": f"{origins[0]}/api",
     }
 

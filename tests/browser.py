@@ -1,4 +1,4 @@
-"""A page of a foreign site in a real browser: headless Chromium, on loopback only."""
+"""A real browser: headless Chromium, on loopback only."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 
 def chromium() -> str:
@@ -22,6 +25,18 @@ def chromium() -> str:
             pytest.fail("Chromium is missing; .ci/run installs it.")
         pytest.skip("Chromium is not installed.")
     return found
+
+
+@contextmanager
+def started() -> Iterator[Browser]:
+    """A browser that playwright drives; other machines cannot be reached from it."""
+    outside = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+    with sync_playwright() as driver:
+        found = driver.chromium.launch(
+            executable_path=chromium(), args=["--no-sandbox", "--disable-dev-shm-usage", outside]
+        )
+        yield found
+        found.close()
 
 
 def page_says(script: str) -> str:

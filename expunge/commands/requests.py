@@ -216,6 +216,10 @@ def show(request_id: IdArgument, as_json: JsonOption = False) -> None:
         console.print(f"  selects  {escape(selector.summary)}")
     if request.note:
         console.print(f"  note     {escape(request.note)}")
+    for sample in record.approved_near_duplicates:
+        console.print(f"  takes    {escape(sample.sample_id)}, {escape(sample.reason)}")
+    for name in record.left_near_duplicates:
+        console.print(f"  leaves   {escape(name)}, which the approver saw")
     if record.release:
         console.print(f"  release  {escape(record.release)}, model {record.model_digest}")
     if record.state in ("rejected", "withdrawn"):

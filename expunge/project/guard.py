@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +20,7 @@ from expunge.project.errors import ExpungeError
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Headers = Sequence[tuple[bytes, bytes]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 LOOPBACK = "127.0.0.1"
@@ -27,11 +28,13 @@ USER = "expunge"
 """The user name to which the password belongs."""
 HEADERS = (
     (b"x-frame-options", b"DENY"),
-    (b"content-security-policy", b"frame-ancestors 'none'"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
 )
 """No other page may frame an answer, guess its type, or learn an address within."""
+OWN_SOURCES = "'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
+"""What a page may load: what is its own, however it was built. Prefect's pages ask a company for their settings
+whenever they are opened, with analytics switched off as well; a page about deletion requests tells nobody."""
 
 
 def origins_of(port: int, public: Iterable[str] = ()) -> tuple[str, ...]:
@@ -56,19 +59,22 @@ class Guard:
         password: of `USER`, asked for by HTTP basic authentication; None where the application asks by itself.
     """
 
-    def __init__(self, app: App, origins: Iterable[str], password: str | None = None) -> None:
+    def __init__(self, app: App, origins: Sequence[str], password: str | None = None) -> None:
         self._app = app
         self._origins = {origin.encode() for origin in origins}
         self._hosts = {urlsplit(origin).netloc.encode() for origin in origins}
         self._credentials = f"{USER}:{password}".encode() if password else None
+        known = " ".join(f"{origin} {origin.replace('http', 'ws', 1)}" for origin in origins)
+        policy = f"default-src {OWN_SOURCES} {known}; frame-ancestors 'none'"
+        self._headers = (*HEADERS, (b"content-security-policy", policy.encode()))
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
         elif problem := self._problem(scope):
-            await _refuse(scope, send, *problem)
+            await _refuse(scope, send, self._headers, *problem)
         else:
-            await self._app(scope, receive, _with_headers(send))
+            await self._app(scope, receive, _with_headers(send, self._headers))
 
     def _problem(self, scope: Message) -> tuple[int, str] | None:
         """Status and reason of a refusal."""
@@ -100,22 +106,22 @@ class Guard:
         return scheme.lower() == b"basic" and hmac.compare_digest(given, self._credentials or b"")
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(send: Send, headers: Headers) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            ours = {name for name, _ in HEADERS}
+            ours = {name for name, _ in headers}
             kept = [(name, value) for name, value in message.get("headers", ()) if name.lower() not in ours]
-            message["headers"] = [*kept, *HEADERS]
+            message["headers"] = [*kept, *headers]
         await send(message)
 
     return sending
 
 
-async def _refuse(scope: Message, send: Send, status: int, reason: str) -> None:
+async def _refuse(scope: Message, send: Send, ours: Headers, status: int, reason: str) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008})
         return
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), *HEADERS]
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), *ours]
     if status == 401:
         headers.append((b"www-authenticate", b'Basic realm="expunge", charset="UTF-8"'))
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -99,8 +99,16 @@ class Record:
     @property
     def approved_near_duplicates(self) -> tuple[LikeSample, ...]:
         """The near-duplicates that the approval takes along."""
-        approval = next((event.payload for event in self.events if event.kind == "approved"), {})
-        return tuple(LikeSample(**one) for one in approval.get("near_duplicates", ()))
+        return tuple(LikeSample(**one) for one in self._approval.get("near_duplicates", ()))
+
+    @property
+    def left_near_duplicates(self) -> tuple[str, ...]:
+        """Ids of those that the approver saw and left alone."""
+        return tuple(self._approval.get("excluded", ()))
+
+    @property
+    def _approval(self) -> dict[str, Any]:
+        return next((event.payload for event in self.events if event.kind == "approved"), {})
 
     @property
     def shown_near_duplicates(self) -> tuple[LikeSample, ...] | None:
