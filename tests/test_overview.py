@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from expunge.cli import app
+from expunge.lineage.dvc.stages import running_stages
 from expunge.lineage.settings import MlflowParams
 from expunge.project.library import acknowledge
 from expunge.project.paths import Paths
@@ -19,8 +23,10 @@ from expunge.repair.overview import overview
 from expunge.requests.ledger import Ledger
 from expunge.requests.settings import LedgerParams
 from expunge.settings import Params
+from project import run
 from registered import write_registration
 
+DVC = str(Path(sys.executable).with_name("dvc"))
 SECRET = [{"kind": "class", "class_name": "drum"}]
 PARAMS = Params.model_construct(ledger=LedgerParams(seed=None, warn_days=5), mlflow=MlflowParams())
 
@@ -130,3 +136,32 @@ def test_the_index_names_requests_by_number_and_reaches_for_nothing(paths: Paths
     assert "report of base" not in page
     paths.release("base").page.write_text("a report")
     assert 'href="base/report.html">report of base</a>' in page_of(paths)
+
+
+@pytest.mark.slow
+def test_while_a_stage_runs_status_and_dag_name_it_where_dvc_says_busy(paths: Paths, ledger: Ledger) -> None:
+    root = paths.root
+    for command in (("git", "init", "--quiet"), ("dvc", "init", "--quiet")):
+        run(root, *command)
+    command = "until [ -e go ]; do sleep 0.1; done; mkdir -p models/base; echo 1 > models/base/model"
+    stages = {"train": {"cmd": command, "outs": ["models/base"]}, "embed": {"cmd": "false", "deps": ["models/base"]}}
+    paths.pipeline.write_text(json.dumps({"stages": stages}))
+    with subprocess.Popen([DVC, "repro", "--quiet", "train"], cwd=root) as repro:
+        try:
+            deadline = time.monotonic() + 120
+            while not running_stages(paths) and time.monotonic() < deadline:
+                assert repro.poll() is None
+                time.sleep(0.2)
+            asked = run(root, "dvc", "status", check=False)
+            assert (asked.returncode, "is busy" in asked.stderr) == (1, True)
+            first = overview(paths, PARAMS).first
+            assert (first.tone, first.subject, first.command) == ("note", "base", "expunge dag")
+            assert "Its stage train runs" in first.text
+            shown = run(root, sys.executable, "-m", "expunge.cli", "dag").stdout
+            assert "▶ train" in shown
+            assert "· embed" in shown
+        finally:
+            (root / "go").touch()
+            assert repro.wait(timeout=120) == 0
+    assert overview(paths, PARAMS).first.tone == "good"
+    assert run(root, "dvc", "status", "train").returncode == 0

@@ -11,7 +11,12 @@ from rich.markup import escape
 from expunge.commands.common import JsonOption, print_json
 from expunge.project.paths import Paths
 
-MARKS = {"recorded": "[green]✓[/green]", "changed": "[yellow]![/yellow]", "not run": "[dim]·[/dim]"}
+MARKS = {
+    "recorded": "[green]✓[/green]",
+    "changed": "[yellow]![/yellow]",
+    "not run": "[dim]·[/dim]",
+    "running": "[cyan]▶[/cyan]",
+}
 WIDTH = 100
 
 
@@ -50,5 +55,5 @@ def dag(
         for stage in group.stages:
             after = f" [dim]after {escape(', '.join(stage.after))}[/dim]" if stage.after else ""
             console.print(f"  {MARKS[stage.state]} {escape(stage.name)}{after}", soft_wrap=False)
-    console.print("[dim]✓ recorded in dvc.lock   ! an input has another digest since   · not run yet[/dim]")
-    console.print("[dim]`dvc status` also compares the files themselves; `dvc repro` runs what is stale.[/dim]")
+    console.print("[dim]✓ recorded in dvc.lock   ! an input has another digest since   · not run yet   ▶ running[/dim]")
+    console.print("[dim]`dvc status` also compares the files, once nothing runs; `dvc repro` runs what is stale.[/dim]")

@@ -5,23 +5,23 @@ Our own locks are dropped by the system, and our own files appear complete or no
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import yaml
 
+from expunge.lineage.dvc.holders import holders_file, read_holders, runs
 from expunge.lineage.dvc.locks import LOCK
 from expunge.project.errors import ExpungeError
+from expunge.project.paths import Paths
 from expunge.repair.state import BlockingState, Site
 
 
 def dvc_lock_state(site: Site) -> Iterator[BlockingState]:
     """DVC's file of readers and writers is damaged, or names processes of which none runs any more."""
-    path = site.paths.root / ".dvc" / "tmp" / "rwlock"
-    if not path.is_file() or not (reason := _stale(path)):
+    path = holders_file(site.paths)
+    if not path.is_file() or not (reason := _stale(site.paths)):
         return
     yield BlockingState(
         path.relative_to(site.paths.root).as_posix(),
@@ -67,27 +67,12 @@ def _record_again(site: Site, path: Path, by: str) -> str:
     return f"{done}, and written again."
 
 
-def _stale(path: Path) -> str | None:
+def _stale(paths: Paths) -> str | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8") or "{}")
-        holders = [
-            *content.get("write", {}).values(),
-            *(one for all in content.get("read", {}).values() for one in all),
-        ]
-        pids = {int(holder["pid"]) for holder in holders}
-    except (ValueError, KeyError, TypeError, AttributeError):
+        pids = read_holders(paths).processes
+    except ExpungeError:
         return "cannot be read"
-    return "names processes that have ended" if pids and not any(map(_runs, pids)) else None
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return "names processes that have ended" if pids and not any(map(runs, pids)) else None
 
 
 def _remove(path: Path) -> str:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from expunge.evaluation.metrics import ReleaseMetrics, read_metrics
+from expunge.lineage.dvc.stages import running_stages
 from expunge.project.clock import utc_now
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
@@ -149,6 +150,10 @@ def _notices(audited: Audited, waiting: list[str], requests: list[RequestState])
     if lost:
         text = "No longer honoured by the live model, though a release has served them."
         found.append(Notice("failure", ", ".join(lost), text, "expunge release"))
+    if running := running_stages(audited.paths):
+        release, stage = running[-1]
+        text = f"Its stage {stage} runs; DVC holds the files that it writes, so `dvc status` fails until it ends."
+        found.append(Notice("note", release, text, "expunge dag"))
     if waiting:
         found.append(
             Notice("note", ", ".join(waiting), "Approved, and waiting for the next release.", "expunge release")

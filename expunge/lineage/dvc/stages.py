@@ -10,17 +10,18 @@ from typing import Any, Literal
 
 import yaml
 
+from expunge.lineage.dvc.holders import written_now
 from expunge.lineage.dvc.locks import LOCK, Locks, read_locks, relative
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import BASE, Paths
 from expunge.releases.chain import chain, load_release
 
-StageState = Literal["recorded", "changed", "not run"]
+StageState = Literal["recorded", "changed", "not run", "running"]
 
 
 @dataclass(frozen=True)
 class StageLine:
-    """One stage: its name, the stages of its group that it waits for, and whether it has run."""
+    """One stage: its name, the stages of its group that it waits for, and whether it has run or runs."""
 
     name: str
     after: tuple[str, ...]
@@ -66,14 +67,27 @@ def _stages(paths: Paths, file: Path, locks: Locks) -> tuple[StageLine, ...]:
     lock = relative(paths, file.with_name(LOCK))
     run = {entry.stage for entry in (*locks.outs.values(), *locks.deps) if entry.lock == lock}
     changed = {dep.stage for dep, _ in locks.disagreements(lock)}
-    return tuple(
-        StageLine(
-            name,
-            tuple(dict.fromkeys(before[name])),
-            "not run" if name not in run else ("changed" if name in changed else "recorded"),
-        )
-        for name in order
-    )
+    running = {makers[path] for path in written_now(paths) if path in makers}
+
+    def state(name: str) -> StageState:
+        if name in running:
+            return "running"
+        return "not run" if name not in run else ("changed" if name in changed else "recorded")
+
+    return tuple(StageLine(name, tuple(dict.fromkeys(before[name])), state(name)) for name in order)
+
+
+def running_stages(paths: Paths) -> list[tuple[str, str]]:
+    """(release, stage) of what DVC runs at this moment.
+
+    Raises:
+        ExpungeError: as `stage_groups`.
+    """
+    if not written_now(paths):
+        return []
+    return [
+        (group.release, one.name) for group in stage_groups(paths) for one in group.stages if one.state == "running"
+    ]
 
 
 def _paths(items: list[Any]) -> list[str]:
