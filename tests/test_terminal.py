@@ -60,13 +60,20 @@ def test_quiet_may_stand_anywhere_and_leaves_results_and_errors(tmp_path: Path) 
 
 
 def test_progress_off_a_terminal_is_plain_lines_with_a_rate(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
-    clock = iter([0.0, 4.0, 40.0, 40.0])
+    clock = iter([0.0, 4.0, 40.0, 45.0])
     monkeypatch.setattr("expunge.project.progress.time.monotonic", lambda: next(clock))
     with progress("embed") as report:
         report(1, 200)
         report(80, 200)
+        report(200, 200)
     said = capsys.readouterr().err
-    assert said == "embed: 80/200, 2/s, 60 s left\n"
+    assert said == "embed: 80/200, 2/s, 60 s left\nembed: 200/200, 4/s\n"
+
+
+def test_what_takes_less_than_two_seconds_leaves_no_line_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("audit") as report:
+        report(9, 9)
+    assert capsys.readouterr().err == ""
 
 
 def test_progress_says_nothing_where_quiet_was_asked_for(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:

@@ -19,6 +19,7 @@ from expunge.corpus.catalog import Catalog
 from expunge.corpus.hashes import BITS, FRAMES, PACKED, packed_hashes, perceptual_hashes
 from expunge.near_duplicates.compare import Original
 from expunge.project.columns import binaries, strings
+from expunge.project.progress import progress
 
 if TYPE_CHECKING:
     from expunge.selection.neighbours import Vectors
@@ -84,13 +85,15 @@ def pairs_worth_comparing(
     by_embedding = _near_by_embedding(originals, vectors, without, encode)
     index = faiss.IndexBinaryFlat(BITS)
     index.add(hashes.bits.reshape(-1, PACKED // FRAMES))
-    for of, image in originals.items():
-        views = np.packbits(perceptual_hashes([view.image() for view in Original(image).views]), axis=1)
-        near = [(hashes.ids[row], bits) for row, bits in _near_by_hash(index, views)]
-        for name, bits in [one for one in near if not apart(one[0], of)][:MOST]:
-            pairs.setdefault(name, {})[of] = bits
-        for name in [one for one in by_embedding[of] if one in row_of and not apart(one, of)][:MOST]:
-            pairs.setdefault(name, {}).setdefault(of, _bits(views, hashes.bits[row_of[name]]))
+    with progress("look for copies") as report:
+        for number, (of, image) in enumerate(originals.items(), 1):
+            views = np.packbits(perceptual_hashes([view.image() for view in Original(image).views]), axis=1)
+            near = [(hashes.ids[row], bits) for row, bits in _near_by_hash(index, views)]
+            for name, bits in [one for one in near if not apart(one[0], of)][:MOST]:
+                pairs.setdefault(name, {})[of] = bits
+            for name in [one for one in by_embedding[of] if one in row_of and not apart(one, of)][:MOST]:
+                pairs.setdefault(name, {}).setdefault(of, _bits(views, hashes.bits[row_of[name]]))
+            report(number, len(originals))
     return pairs
 
 

@@ -23,6 +23,7 @@ from expunge.near_duplicates.candidates import Apart, Encode, pairs_worth_compar
 from expunge.near_duplicates.compare import Candidate, Original
 from expunge.near_duplicates.pictures import has_structure
 from expunge.near_duplicates.variants import declared_apart
+from expunge.project.progress import progress
 
 if TYPE_CHECKING:
     from expunge.selection.neighbours import Vectors
@@ -83,19 +84,21 @@ def near_duplicates(
 
     found: list[NearDuplicate] = []
     overlaid: list[NearDuplicate] = []
-    for name, data in catalog.pictures(pairs.keys()):
-        candidate = Candidate(frames(decode(data, name)))
-        best = min(
-            ((original(of).difference(candidate), of, bits) for of, bits in pairs[name].items()), key=_by_difference
-        )
-        difference, of, bits = best
-        alike = difference.worst <= MAX_DIFFERENCE
-        if not alike and difference.share > OVERLAY_SHARE:
-            continue
-        left, right = encode([difference.aligned, difference.frame])
-        if (cosine := float(left @ right)) >= (MIN_COSINE if alike else OVERLAY_COSINE):
-            one = NearDuplicate(name, of, round(cosine, 6), bits, round(difference.worst, 3))
-            (found if alike else overlaid).append(one)
+    with progress("compare with what looks alike") as report:
+        for number, (name, data) in enumerate(catalog.pictures(pairs.keys()), 1):
+            report(number, len(pairs))
+            candidate = Candidate(frames(decode(data, name)))
+            best = min(
+                ((original(of).difference(candidate), of, bits) for of, bits in pairs[name].items()), key=_by_difference
+            )
+            difference, of, bits = best
+            alike = difference.worst <= MAX_DIFFERENCE
+            if not alike and difference.share > OVERLAY_SHARE:
+                continue
+            left, right = encode([difference.aligned, difference.frame])
+            if (cosine := float(left @ right)) >= (MIN_COSINE if alike else OVERLAY_COSINE):
+                one = NearDuplicate(name, of, round(cosine, 6), bits, round(difference.worst, 3))
+                (found if alike else overlaid).append(one)
     crowd = Counter(one.resembles for one in overlaid)
     found += [one for one in overlaid if crowd[one.resembles] <= OVERLAY_CROWD]
     return sorted(found, key=lambda one: (one.difference, one.sample_id))

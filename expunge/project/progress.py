@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 LOG_SECONDS = 30
+QUICK_SECONDS = 2
+"""What is done within this time says nothing where there is no terminal."""
 
 
 class ProgressReport(Protocol):
@@ -73,8 +75,9 @@ def _lines(label: str, console: Console) -> ProgressReport:
 
     def report(done: int, total: int, loss: float | None = None) -> None:
         nonlocal last
-        if done == total or time.monotonic() - last >= LOG_SECONDS:
-            last = time.monotonic()
+        now = time.monotonic()
+        if now - last >= LOG_SECONDS or (done == total and now - start >= QUICK_SECONDS):
+            last = now
             suffix = "" if loss is None else f", loss {loss:.3f}"
             seconds = last - start
             rate = _rate(done, seconds)

@@ -12,6 +12,7 @@ from typing import Literal
 
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import BASE, Paths
+from expunge.project.progress import progress
 from expunge.project.terminal import plain
 from expunge.releases.chain import honoured_requests, live_release
 from expunge.requests.ledger import Ledger
@@ -48,11 +49,14 @@ AuditCheck = Callable[[Audited], Iterator[Finding]]
 def audit(audited: Audited, checks: Sequence[AuditCheck] | None = None) -> list[Finding]:
     """The findings of all checks, failures first. One that cannot be carried out is a failure, and the rest go on."""
     findings: list[Finding] = []
-    for check in CHECKS if checks is None else checks:
-        try:
-            findings += check(audited)
-        except ExpungeError as error:
-            findings.append(Finding("failure", check.__name__.replace("_", " "), str(error)))
+    asked = CHECKS if checks is None else checks
+    with progress("audit") as report:
+        for number, check in enumerate(asked, 1):
+            try:
+                findings += check(audited)
+            except ExpungeError as error:
+                findings.append(Finding("failure", check.__name__.replace("_", " "), str(error)))
+            report(number, len(asked))
     return sorted(findings, key=lambda finding: finding.severity)
 
 

@@ -6,7 +6,7 @@ made from may have been purged since, and is then reported as missing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,6 +20,7 @@ from expunge.lineage.lineage import Project
 from expunge.project.errors import ExpungeError
 from expunge.project.files import sha256_file
 from expunge.project.paths import BASE, Paths
+from expunge.project.progress import progress
 from expunge.proof.certificate import NOT_PURGED, purge_state
 from expunge.proof.events import ledger_checks
 from expunge.proof.recorded import record_checks
@@ -67,6 +68,7 @@ def verify(paths: Paths, params: Params, name: str, key_file: Path | None = None
     statement, checks = _opened(paths, paths.release(name).certificate, key)
     if statement:
         predicate = statement["predicate"]
+        _hash_all(project, name, [*_named(statement["subject"]), *_named(predicate["made_from"])])
         files = [*_subject_checks(project, statement), *_source_checks(project, predicate)]
         files += _strangers(project, name, statement)
         checks += files
@@ -205,6 +207,14 @@ def _recorded_elsewhere(project: Project, name: str, predicate: Mapping[str, Any
         return [*digest_checks(project, name), *record_checks(project, name, predicate)]
     except ExpungeError as error:
         return [problem("records of the release", name, str(error))]
+
+
+def _hash_all(project: Project, name: str, files: Sequence[str]) -> None:
+    """Read every file once, which is what takes time; the checks ask for the digests again."""
+    with progress(f"verify {name}") as report:
+        for number, path in enumerate(files, 1):
+            _sha256(project, path)
+            report(number, len(files))
 
 
 def _sha256(project: Project, path: str) -> str | None:

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from ahocorasick_rs import BytesAhoCorasick
 
+from expunge.project.progress import progress
 from expunge.purge.traces import Trace
 
 PIECE = 4 << 20
@@ -76,19 +77,22 @@ def scan(
     started = time.monotonic()
     searcher = Searcher(traces)
     result = Scan()
-    for path in _files(places, skip):
-        try:
-            with open(path, "rb") as stream:
-                hits = searcher.search(stream)
-        except (OSError, pa.ArrowException, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-            result.unread.append({"path": shown(path), "reason": type(error).__name__})
-            continue
-        result.files += 1
-        result.bytes += path.stat().st_size
-        for kind in sorted({kind for kind, _ in hits}):
-            if not may_hold(path, kind):
-                owners = {owner for found, owner in hits if found == kind}
-                result.findings.append(Remnant(shown(path), kind, len(owners)))
+    files = list(_files(places, skip))
+    with progress("search for traces") as report:
+        for number, path in enumerate(files, 1):
+            report(number, len(files))
+            try:
+                with open(path, "rb") as stream:
+                    hits = searcher.search(stream)
+            except (OSError, pa.ArrowException, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+                result.unread.append({"path": shown(path), "reason": type(error).__name__})
+                continue
+            result.files += 1
+            result.bytes += path.stat().st_size
+            for kind in sorted({kind for kind, _ in hits}):
+                if not may_hold(path, kind):
+                    owners = {owner for found, owner in hits if found == kind}
+                    result.findings.append(Remnant(shown(path), kind, len(owners)))
     result.seconds = round(time.monotonic() - started, 2)
     return result
 
