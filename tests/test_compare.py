@@ -13,14 +13,17 @@ import torch
 
 from expunge.corpus.catalog import Catalog
 from expunge.examination.cka import activations, linear_cka
-from expunge.examination.compare import Compared, compare, model_folder, summary
+from expunge.examination.compare import Compared, compare, summary
+from expunge.examination.named_models import method_asked, model_folder
 from expunge.models import clip
 from expunge.models.pairs import load_pairs
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
+from expunge.releases.release import MethodChoice
 from expunge.report.comparison import render_comparison
 from expunge.selection.sets import read_forget
 from expunge.settings import load_params
+from expunge.unlearning.again import unlearned_again
 
 
 def test_alignment_ignores_rotation_and_scale_and_falls_with_noise() -> None:
@@ -121,3 +124,35 @@ def test_a_model_may_be_a_gold_standard_or_a_folder_and_an_unknown_one_is_named(
     assert model_folder(paths, str(tmp_path / "other")) == tmp_path / "other"
     with pytest.raises(ExpungeError, match="There is no model r009; name a release \\(base, r001\\)"):
         model_folder(paths, "r009")
+
+
+@pytest.mark.slow
+def test_methods_that_served_no_release_are_compared_and_leave_nothing_behind(released: Path, tmp_path: Path) -> None:
+    paths = Paths(released)
+    params = load_params(paths.params)
+    before = {path for path in released.rglob("*") if path.is_file()}
+    found = compare(paths, params, ("cliperase_calibrated", "r001:eu_k"))
+    served = compare(paths, params, ("r001", "base"))
+    assert np.array_equal(found.similarities[0], served.similarities[0])  # what served is not made again
+    assert not np.array_equal(found.similarities[1], found.similarities[0])
+    assert not np.array_equal(found.similarities[1], served.similarities[1])
+    assert len(found.members[1]) == len({row.sample_id for row in read_forget(paths.release("r001").forget)})
+    assert {path for path in released.rglob("*") if path.is_file()} == before
+    with unlearned_again(paths, params, "r001", MethodChoice(name="eu_k")) as again:
+        made = clip.load(again.release("r001").model)
+        pairs = load_pairs(Catalog(paths.catalog), made)
+        rows = [pairs.ids.index(name) for name in found.ids]
+        images, texts = made.encode_images(pairs.images(rows)), made.encode_texts(pairs.canonical(rows))
+        assert np.allclose((images * texts).sum(dim=1).numpy(), found.similarities[1], atol=1e-3)
+    with pytest.raises(ExpungeError, match="There is no model r002:eu_k"):
+        compare(paths, params, ("base", "r002:eu_k"))
+
+
+def test_a_method_needs_a_release_to_be_tried_on(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    paths.live.parent.mkdir()
+    paths.live.write_text("live: base\n")
+    with pytest.raises(ExpungeError, match="as in r001:cliperase"):
+        method_asked(paths, "cliperase")
+    assert method_asked(paths, "base") is None
+    assert method_asked(paths, "base:gold") is None

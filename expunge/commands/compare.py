@@ -13,7 +13,13 @@ from expunge.settings import load_params
 
 
 def compare(
-    first: Annotated[str, typer.Argument(metavar="A", help="A release, RELEASE:gold, or a folder with a model.")],
+    first: Annotated[
+        str,
+        typer.Argument(
+            metavar="A",
+            help="A release, RELEASE:gold, METHOD or RELEASE:METHOD (what it makes of that release), or a folder.",
+        ),
+    ],
     second: Annotated[str, typer.Argument(metavar="B", help="Likewise.")],
     queries: Annotated[
         list[str] | None, typer.Option("--query", help="Show what this text finds as well. Repeatable.")
@@ -23,7 +29,10 @@ def compare(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare two models class by class, concept by concept and sample by sample; write a page."""
+    """Compare two models class by class, concept by concept and sample by sample; write a page.
+
+    A method that served no release makes its model now, from the release's parent, and the model is kept nowhere.
+    """
     from expunge.examination.compare import compare as find
     from expunge.examination.compare import summary
     from expunge.project.files import write_bytes

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,8 +17,9 @@ from expunge.embeddings.gallery import view
 from expunge.evaluation.measure import Measured, measure
 from expunge.evaluation.sets import Sets, column, release_sets, rows_of
 from expunge.examination.cka import activations, linear_cka
+from expunge.examination.named_models import load_model, method_asked, model_folder
 from expunge.models import clip
-from expunge.models.clip import WEIGHTS, Clip
+from expunge.models.clip import Clip
 from expunge.models.pairs import Pairs, load_pairs
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import BASE, Paths
@@ -28,7 +28,6 @@ from expunge.releases.chain import chain
 from expunge.selection.sets import read_forget
 from expunge.settings import Params
 
-GOLD = ":gold"
 CKA_SAMPLES = 256
 FOUND = 8
 """Pictures that a query shows of each model."""
@@ -81,27 +80,6 @@ class Compared:
     queries: list[Query]
 
 
-def model_folder(paths: Paths, name: str) -> Path:
-    """The model that `name` means: a release, `RELEASE:gold` for its gold standard, or a folder.
-
-    Raises:
-        ExpungeError: there is no such model.
-    """
-    known = chain(paths)
-    if name in known:
-        folder = paths.release(name).model
-    elif name.endswith(GOLD) and name.removesuffix(GOLD) in known:
-        folder = paths.release(name.removesuffix(GOLD)).gold
-    else:
-        folder = paths.root / name
-    if not (folder / WEIGHTS).is_file():
-        raise ExpungeError(
-            f"There is no model {name}; name a release ({', '.join(known)}), RELEASE:gold for the model that was "
-            "retrained for it, or a folder with a model."
-        )
-    return folder
-
-
 def compare(paths: Paths, params: Params, names: tuple[str, str], texts: Sequence[str] = ()) -> Compared:
     """Measure both models on the whole catalog and put them side by side.
 
@@ -109,11 +87,13 @@ def compare(paths: Paths, params: Params, names: tuple[str, str], texts: Sequenc
         texts: queries of one's own, before the names of classes.
 
     Raises:
-        ExpungeError: a model is missing, or the two take pictures of different sizes.
+        ExpungeError: a model is missing or cannot be made, or the two take pictures of different sizes.
     """
-    folders = [model_folder(paths, name) for name in names]
+    for name in names:
+        if method_asked(paths, name) is None:
+            model_folder(paths, name)  # before the other is made, which takes time
     device = clip.configure(params.compute)
-    models = [clip.load(folder, device) for folder in folders]
+    models = [load_model(paths, params, name, device) for name in names]
     if models[0].image_size != models[1].image_size:
         raise ExpungeError(f"{names[0]} and {names[1]} take pictures of different sizes, so they cannot be compared.")
     catalog = Catalog(paths.catalog)

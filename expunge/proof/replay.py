@@ -1,18 +1,16 @@
 """Run unlearning and evaluation of a release again, from its parent, and compare the outcome with what was certified.
 
-The very step of the pipeline runs in an empty folder that links what it reads, so nothing of the project can change.
-On a CPU the weights must be the same bit by bit; that needs the kind of processor and the torch that made them. On a
-GPU kernels may add in another order, so there the two models must agree on every guarded pair: the cosine between
-the embeddings of one picture or caption under both must not fall below `GPU_AGREEMENT`.
+It runs in a folder of its own (`unlearning.again`). On a CPU the weights must be the same bit by bit; that needs the
+kind of processor and the torch that made them. On a GPU kernels may add in another order, so there the two models must
+agree on every guarded pair: the cosine between the embeddings of one picture or caption under both must not fall below
+`GPU_AGREEMENT`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from expunge.evaluation.metrics import read_metrics
@@ -40,20 +38,14 @@ def replay(paths: Paths, params: Params, statement: dict[str, Any], measuring: S
         ExpungeError: the release is `base`, its parent was purged, or the step itself fails.
     """
     predicate = statement["predicate"]
-    name, parent = predicate["release"], predicate["parent"]
+    name = predicate["release"]
     if name == BASE:
         raise ExpungeError("The base model was trained, not unlearned; there is nothing to replay.")
-    if not weights(paths, parent).is_file():
-        raise ExpungeError(f"{weights(paths, parent)} is gone, perhaps purged; without it {name} cannot be replayed.")
     from expunge.models import clip
     from expunge.releases.chain import load_release, served_method
-    from expunge.unlearning.release import unlearn_release
+    from expunge.unlearning.again import unlearned_again
 
-    with tempfile.TemporaryDirectory(prefix="expunge-replay-") as folder:
-        again = Paths(Path(folder))
-        _link(paths, again, name, parent)
-        with contextlib.redirect_stdout(sys.stderr):
-            unlearn_release(again, params, name, served_method(paths, load_release(paths, name)))
+    with unlearned_again(paths, params, name, served_method(paths, load_release(paths, name))) as again:
         checks = [_recipe_check(params, again, predicate)]
         where, certified = relative(paths, weights(paths, name)), predicate["model"]["after"]
         found = sha256_file(weights(again, name))
@@ -82,16 +74,6 @@ def _figures_check(paths: Paths, params: Params, again: Paths, name: str, measur
             step(again, params, name)
     found, certified = (metrics_digest(read_metrics(place.metrics)) for place in (there, real))
     return compare("figures and verdict of the replay", relative(paths, real.metrics), certified, found)
-
-
-def _link(paths: Paths, again: Paths, name: str, parent: str) -> None:
-    """Lay links to what the step reads where it looks for it."""
-    pairs = [(paths.catalog, again.catalog), (paths.release(name).sets, again.release(name).sets)]
-    pairs += [(paths.release(parent).model, again.release(parent).model), (paths.live.parent, again.live.parent)]
-    pairs.append((paths.release(parent).embeddings, again.release(parent).embeddings))
-    for real, link in pairs:
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(real.resolve(), target_is_directory=True)
 
 
 def _recipe_check(params: Params, again: Paths, predicate: dict[str, Any]) -> Comparison:
