@@ -59,6 +59,17 @@ def test_every_command_and_flag_of_the_documentation_exists() -> None:
     assert wrong == set()
 
 
+def test_every_command_that_the_library_tells_people_to_type_exists() -> None:
+    texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "expunge").rglob("*.py")}
+    for path in (ROOT / "expunge" / "report").glob("*.j2"):
+        filled = re.sub(r"\{\{.*?\}\}", "X", path.read_text(encoding="utf-8"))
+        texts[path] = "\n".join(f"`{code}`" for code in re.findall(r"<code>([^<\n]*)</code>", filled))
+    shown = {path: commands(text) for path, text in texts.items()}
+    assert sum(map(len, shown.values())) > 60
+    wrong = {(path.name, problem) for path, found in shown.items() for one in found if (problem := unknown(one))}
+    assert wrong == set()
+
+
 @pytest.mark.parametrize(
     "line", ["`expunge forget r001`", "`expunge release --fast`", "```console\n$ expunge request ad\n```"]
 )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from browser import chromium
+from expunge.corpus.catalog import Catalog
 from expunge.examination.compare import compare
+from expunge.intake.preview import Preview, RelatedSamples, Sighting
+from expunge.intake.preview_page import write_page
 from expunge.project.files import read_json, write_json
 from expunge.project.paths import Paths
 from expunge.repair.index_page import render_index
@@ -24,14 +25,6 @@ pytestmark = pytest.mark.slow
 
 WIDTHS = (1280, 390)
 SERIOUS = {"serious", "critical"}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as started:
-        found = started.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-dev-shm-usage"])
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +50,21 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     index = root / "failed" / "reports" / "index.html"
     overview = Overview(notices, lines, states, ["req-0001"], "2026-12-04")
     index.write_text(render_index(overview, Paths(root / "failed")), encoding="utf-8")
-    return found | {"index": index}
+    paths = Paths(root / "failed")
+    catalog = Catalog(paths.catalog)
+    names = [name for name in catalog.ids if "SECRET" not in name]
+    alike = (Sighting(names[1], "a class", names[0], 0.97, f"near-duplicate of {names[0]} (embedding 0.97)"),)
+    shown = Preview(
+        "req-0002",
+        1,
+        {"a class": 1},
+        {"train": 1},
+        RelatedSamples("nearest samples", None, ()),
+        RelatedSamples("copies", 1, alike),
+        RelatedSamples("a caption holds a whole caption of a selected sample", 1, alike),
+        RelatedSamples("same concept as a selected sample", 0, ()),
+    )
+    return found | {"index": index, "preview": write_page(paths, catalog, shown, names[:1])}
 
 
 @pytest.fixture
@@ -74,7 +81,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory, released: Path) -> Path
     return page
 
 
-KINDS = ("report of base, passed", "report of r001, passed", "report of r001, failed", "index", "comparison")
+KINDS = ("report of base, passed", "report of r001, passed", "report of r001, failed", "index", "preview", "comparison")
 
 
 def opened(browser: Browser, page: Path, width: int = 1280, **options: str) -> tuple[Page, list[str]]:
@@ -103,7 +110,7 @@ def test_a_page_loads_in_silence_fits_its_window_and_can_be_used_by_everyone(bro
     tab.context.close()
 
 
-@pytest.mark.parametrize("kind", ["report of r001, failed", "comparison"])
+@pytest.mark.parametrize("kind", ["report of r001, failed", "preview", "comparison"])
 def test_a_page_is_as_readable_in_the_dark(browser, page) -> None:
     tab, _ = opened(browser, page, color_scheme="dark")
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(17, 21, 28)"
@@ -185,4 +192,21 @@ def test_the_comparison_works_by_mouse_and_by_keyboard(browser, comparison) -> N
     assert tab.locator("#filtered tbody tr").count() > 0
     assert "samples" in tab.inner_text("#filter-said")
     assert wrong == []
+    tab.context.close()
+
+
+def test_the_preview_says_that_near_duplicates_stay_unless_somebody_says_yes(browser, pages) -> None:
+    tab, _ = opened(browser, pages["preview"], 390)
+    assert tab.get_by_text("Each of them stays unless you say yes").bounding_box()["y"] < 900
+    assert tab.locator("code", has_text="--include SAMPLE").count() == 1
+    assert tab.locator("table.pairs img").count() == 4
+    assert all(tab.locator("img").evaluate_all("images => images.map(one => one.naturalWidth > 0)"))
+    tab.context.close()
+
+
+def test_on_a_phone_the_yardstick_is_in_sight_without_scrolling(browser, pages) -> None:
+    tab, _ = opened(browser, pages["report of r001, passed"], 390)
+    for head in tab.locator("table.compare thead th").all():
+        box = head.bounding_box()
+        assert box["x"] + box["width"] <= 390
     tab.context.close()

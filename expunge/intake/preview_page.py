@@ -1,4 +1,4 @@
-"""A page with pictures for the reviewer of one request: what it selects, and the near-duplicates beside what they copy.
+"""A page with pictures for the reviewer of one request: what it selects, and beside that what looks or reads alike.
 
 The only place outside the catalog where forgotten pictures can be seen, so it is one file in a folder of this machine
 that neither git nor DVC looks at, readable by its owner alone, and it goes when the request is decided for good.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
-from importlib.resources import files
 from pathlib import Path
 
 from expunge.corpus.catalog import Catalog
 from expunge.intake.preview import Preview
 from expunge.project.files import write_bytes
+from expunge.project.pages import environment
 from expunge.project.paths import Paths
 
 THUMBNAIL = 96
@@ -23,25 +23,20 @@ MAX_SELECTED = 200
 
 def write_page(paths: Paths, catalog: Catalog, found: Preview, selected: Sequence[str]) -> Path:
     """Write the page of a preview and return its path."""
-    import jinja2
-
     from expunge.models.thumbnails import thumbnails
 
     shown = list(selected)[:MAX_SELECTED]
-    duplicates = found.near_duplicates.shown
-    ids = {*shown, *(one.sample_id for one in duplicates), *(one.resembles for one in duplicates)}
+    beside = [one for finding in (found.near_duplicates, found.captions, found.concepts) for one in finding.shown]
+    ids = {*shown, *(one.sample_id for one in beside), *(one.resembles for one in beside)}
     pictures = {
         name: "data:image/png;base64," + base64.b64encode(png).decode()
         for name, png in thumbnails(catalog, ids, THUMBNAIL).items()
     }
-    text = (files("expunge") / "report" / "preview.html.j2").read_text(encoding="utf-8")
-    page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(text)
     path = paths.preview_page(found.request_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.parent.chmod(0o700)
-    write_bytes(
-        path, page.render(found=found, shown=shown, duplicates=duplicates, pictures=pictures).encode(), private=True
-    )
+    page = environment().get_template("preview.html.j2").render(found=found, shown=shown, pictures=pictures)
+    write_bytes(path, page.encode(), private=True)
     return path
 
 

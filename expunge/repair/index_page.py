@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 
 from expunge.project.files import write_bytes
+from expunge.project.pages import environment
 from expunge.project.paths import Paths
 from expunge.repair.overview import Overview, overview
-from expunge.report.page import environment
 from expunge.settings import Params
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from expunge.corpus.catalog import Catalog
 from expunge.examination.compare import Compared, GroupChange, summary
 from expunge.models.thumbnails import thumbnails
+from expunge.project.pages import environment
 from expunge.project.paths import Paths
-from expunge.report.page import environment
 from expunge.report.svg import Panel, Scale
 
 MAX_BYTES = 3_000_000

@@ -291,7 +291,7 @@ def curves(found: Mapping[str, Path]) -> Iterator[Figure]:
         "curves",
         "How the loss fell",
         "Every curve should level out; one that still falls steeply, or rises, means that the run was too short or its "
-        "learning rate too high.",
+        "learning rate too high. A jump is where another part of the recipe begins, with larger pictures or batches.",
         panels,
         ["Run", "Steps", "Loss at first", "Loss at last"],
         table,

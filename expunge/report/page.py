@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import Any
 
-import jinja2
-
 from expunge.evaluation.metrics import BaseMetrics, Metrics, ReleaseMetrics
+from expunge.project.pages import environment
 from expunge.report import judgement, words
 from expunge.report.advice import advice
 from expunge.report.figures import Figure
@@ -92,21 +90,6 @@ class Facts:
     intake: str | None = None
 
 
-def environment() -> jinja2.Environment:
-    """Templates of this room, with the style sheet of all pages at hand."""
-    found = jinja2.Environment(
-        loader=jinja2.PackageLoader("expunge.report", ""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    room = files("expunge.report")
-    found.globals["style"] = "".join((room / name).read_text(encoding="utf-8") for name in ("charts.css", "page.css"))
-    found.globals["words"] = words
-    return found
-
-
 def render(facts: Facts) -> str:
     """The page as HTML; the same facts give the same text."""
     if isinstance(facts.metrics, ReleaseMetrics):
@@ -115,7 +98,7 @@ def render(facts: Facts) -> str:
         template, content = "base.html.j2", _base_content(facts.metrics)
     made_of = [(line.label, line.sha256 or line.md5 or "") for line in facts.digests]
     return (
-        environment()
+        environment(words=words)
         .get_template(template)
         .render(
             facts=facts,

@@ -41,7 +41,7 @@ CHECKS = {
     "forget_recall": "Forgotten pictures and captions no longer find each other",
     "forget_similarity": "Forgotten pairs are as similar as pairs never seen",
     "forget_deviation": "Forgotten pairs differ among themselves as pairs never seen do",
-    "forget_shape": "Their similarities are distributed as those of pairs never seen",
+    "forget_shape": "Forgotten pairs are spread in similarity as pairs never seen",
     "membership": "An attacker cannot tell who was in the data",
     "token_rows": "The weights do not name forgotten words",
     "word_heap": "Forgotten words do not lie on one heap",
