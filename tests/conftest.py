@@ -54,15 +54,6 @@ def prefect_server() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    """A real browser, as playwright has it."""
-    from browser import started
-
-    with started() as found:
-        yield found
-
-
 @pytest.fixture(scope="session")
 def train_params() -> object:
     """A recipe that fits a tiny model to generated samples in two or three seconds."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
+from browser import started
 from expunge.corpus.catalog import Catalog
 from expunge.examination.compare import compare
 from expunge.intake.preview import Preview, RelatedSamples, Sighting
@@ -25,6 +27,12 @@ pytestmark = pytest.mark.slow
 
 WIDTHS = (1280, 390)
 SERIOUS = {"serious", "critical"}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with started() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -35,9 +35,10 @@ FOUND = 8
 
 @dataclass(frozen=True)
 class GroupChange:
-    """What became of one class or concept: shares in [0, 1] and mean cosines, of (A, B)."""
+    """What became of one class or concept: shares in [0, 1] and mean cosines, of (A, B); `example` is a caption."""
 
     name: str
+    example: str
     count: int
     recall: tuple[float, float]
     named: tuple[float, float]
@@ -118,7 +119,7 @@ def compare(paths: Paths, params: Params, names: tuple[str, str], texts: Sequenc
         [pairs.classes[row] for row in kept],
         np.stack([one.gallery.similarities.numpy()[kept] for one in seen]),
         np.stack([one.matches.image_rank.numpy()[kept] + 1 for one in seen]),
-        {name: _groups(column(catalog, name)[kept], seen, kept) for name in ("class", "concept")},
+        {name: _groups(column(catalog, name)[kept], captions, seen, kept) for name in ("class", "concept")},
         layers,
         (scores[0][sets.members], scores[1][sets.members]),
         (scores[0][sets.never_seen], scores[1][sets.never_seen]),
@@ -148,11 +149,14 @@ def _layers(models: Sequence[Clip], pairs: Pairs, kept: np.ndarray) -> dict[str,
     return {name: linear_cka(first[name], second[name]) for name in first if name in second}
 
 
-def _groups(labels: np.ndarray, seen: Sequence[Measured], kept: np.ndarray) -> list[GroupChange]:
+def _groups(
+    labels: np.ndarray, captions: Sequence[str], seen: Sequence[Measured], kept: np.ndarray
+) -> list[GroupChange]:
     """Of each label, largest change of similarity first."""
     found = []
     for name in sorted(set(labels.tolist())):
-        rows = kept[labels == name]
+        places = np.flatnonzero(labels == name)
+        rows = kept[places]
         recall, named, similarity = (
             (float(values[0][rows].mean()), float(values[1][rows].mean()))
             for values in (
@@ -161,7 +165,7 @@ def _groups(labels: np.ndarray, seen: Sequence[Measured], kept: np.ndarray) -> l
                 [one.gallery.similarities.numpy() for one in seen],
             )
         )
-        found.append(GroupChange(name, len(rows), recall, named, similarity))
+        found.append(GroupChange(name, captions[places[0]], len(rows), recall, named, similarity))
     return sorted(found, key=lambda one: (-abs(one.similarity[1] - one.similarity[0]), one.name))
 
 

@@ -66,7 +66,7 @@
       drawing.append(element);
     };
     label(data.names[number], 20, "start");
-    label("■ forgotten  □ never seen", 400, "end");
+    label("bars: forgotten · dashed: never seen", 400, "end");
     members.forEach((value, bin) => drawing.append(svg("rect", { class: "bar unlearned", x: x(bin) + 1, y: y(value),
       width: 380 / bins - 2, height: 170 - y(value) })));
     const outline = others.map((value, bin) => x(bin) + "," + y(value) + " " + x(bin + 1) + "," + y(value)).join(" ");
