@@ -43,6 +43,6 @@ def chain(tmp_path_factory, empty):
     shutil.copy(empty, root / "mlflow.db")
     original, expunge.requests.ledger.Ledger = expunge.requests.ledger.Ledger, Ledger
     try:
-        yield built(root, ("r001", "r002"), drawn=True)
+        return built(root, ("r001", "r002"), drawn=True)
     finally:
         expunge.requests.ledger.Ledger = original
