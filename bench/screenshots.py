@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import Browser, sync_playwright
 
@@ -21,7 +22,11 @@ from expunge.releases.chain import chain, live_release
 
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "report.png"
 WIDTH, HEIGHT = 1120, 1380
-VIEWS = {"screen": (1280, "light"), "dark": (1280, "dark"), "phone": (390, "light")}
+VIEWS: dict[str, tuple[int, Literal["light", "dark"]]] = {
+    "screen": (1280, "light"),
+    "dark": (1280, "dark"),
+    "phone": (390, "light"),
+}
 
 
 def shoot(project: Path) -> Path:
