@@ -14,7 +14,7 @@ from expunge.project.paths import Paths
 from expunge.proof.audit import Audited, Finding, markdown
 from expunge.proof.audit import audit as find
 from expunge.repair.index_page import write_index
-from expunge.repair.overview import Overview
+from expunge.repair.overview import Overview, overview
 from expunge.repair.states import AUDIT
 from expunge.requests.ledger import Ledger
 from expunge.settings import load_params
@@ -35,7 +35,7 @@ def audit() -> str | State[Any]:
         params = load_params(paths.params)
         ledger = Ledger.open(params.ledger, paths.root)
         findings = find(Audited(paths, params, ledger), AUDIT)
-        found = write_index(paths, params)
+        found = write_index(paths, params, overview(paths, params, proves=True))
     except ExpungeError as error:
         return Failed(message=str(error))
     logger.info("%s", found.first.line)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +17,7 @@ from typer.testing import CliRunner
 
 from certified import LEDGER, purged, requests_in_ledger
 from expunge.cli import app
+from expunge.lineage.mlflow.glance import Glance, glance
 from expunge.lineage.mlflow.store import Store, existing_store
 from expunge.lineage.settings import MlflowParams
 from expunge.project.errors import ExpungeError
@@ -18,9 +25,12 @@ from expunge.project.files import write_bytes, write_json
 from expunge.project.paths import Paths
 from expunge.proof.aliases import misplaced_aliases
 from expunge.proof.promotion import promote
+from expunge.repair.aliases import alias_state
+from expunge.repair.state import Site
 from expunge.settings import Params
 from expunge.steps.register import register
 from fake_release import make_project, make_release, params_of
+from project import ROOT
 from registered import write_registration
 
 pytestmark = pytest.mark.slow
@@ -190,15 +200,76 @@ def test_the_alias_of_a_champion_that_a_newer_release_has_outdone_is_a_finding(p
     assert any("r002 has forgotten more since" in finding.problem for finding in findings)
 
 
+def recorded_and_asked(project: Project) -> tuple[list[object], list[object]]:
+    """Versions with their tags, and aliases: read from the tables, and asked of MLflow's client."""
+    seen = glance(project[0], project[1].mlflow)
+    assert seen is not None, "this MLflow's tables have a revision that nobody has compared: look at glance.REVISIONS"
+    store = store_of(project)
+    asked = [(str(version.version), dict(version.tags)) for version in store.versions()]
+    return [[(one.version, one.tags) for one in seen.versions], seen.aliases], [asked, store.aliases()]
+
+
+def test_a_glance_at_the_tables_says_what_mlflow_says(project: Project) -> None:
+    seen, asked = recorded_and_asked(project)
+    assert seen == asked
+    assert asked[1] == {"candidate": "2"}
+    store = store_of(project)
+    promote(*project, "r001", "Ada")
+    store.client.delete_model_version(store.model, "1")
+    seen, asked = recorded_and_asked(project)
+    assert seen == asked
+    assert [number for number, _ in asked[0]] == ["2"]
+
+
+def test_a_glance_leaves_to_the_client_what_it_does_not_know(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths, params = project
+    with closing(sqlite3.connect(paths.root / "mlflow.db")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'newer'")
+    assert glance(paths, params.mlflow) is None
+    (paths.root / "mlflow.db").write_bytes(b"not a database" * 100)
+    assert glance(paths, params.mlflow) is None
+    (paths.root / "mlflow.db").unlink()
+    assert glance(paths, params.mlflow) == Glance()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    assert glance(paths, params.mlflow) is None
+
+
+def test_status_goes_by_what_is_recorded_and_the_audit_proves_it(project: Project) -> None:
+    paths, params = project
+    tamper(project)
+    assert list(alias_state(Site(paths, params, proves=False))) == []
+    (state,) = alias_state(Site(paths, params))
+    assert "image.faiss" in state.problem
+    revoke(project)
+    (state,) = alias_state(Site(paths, params, proves=False))
+    assert "it was revoked" in state.problem
+
+
+def test_status_imports_nothing_that_it_does_not_need(project: Project) -> None:
+    """A bound on what is loaded, which no busy machine changes: MLflow's client alone takes seconds."""
+    script = (
+        "import json, sys\n"
+        "from expunge.cli import app\n"
+        "app(['status', '--json'], standalone_mode=False)\n"
+        "json.dump(sorted(sys.modules), sys.stderr)\n"
+    )
+    root = project[0].root
+    shutil.copy(ROOT / "params.yaml", root)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    run = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, env=environment, capture_output=True, text=True, check=True
+    )
+    assert json.loads(run.stdout)["releases"][-1]["release"] == "r001"
+    modules = json.loads(run.stderr)
+    slow = {"cryptography", "dvc", "fsspec", "mlflow", "pandas", "prefect", "scipy", "sklearn", "torch"}
+    assert slow & {name.partition(".")[0] for name in modules} == set()
+    assert "pyarrow.dataset" not in modules
+    assert len(modules) < 900
+
+
 def test_repair_moves_or_takes_away_an_alias_on_a_model_that_must_not_be_used(
     registered: dict[bool, Path], tmp_path: Path
 ) -> None:
-    import sqlite3
-    from contextlib import closing
-
-    from expunge.repair.aliases import alias_state
-    from expunge.repair.state import Site
-
     paths, params = copy_of(registered[False], tmp_path)
     store = store_of((paths, params))
     for alias in ("candidate", "champion"):

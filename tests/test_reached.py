@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import grimp
 
+from expunge.commands.groups import PLACES
 from expunge.corpus.sources import SOURCES
 from expunge.unlearning.methods import METHODS
 
 DOORS = ("expunge.cli", "expunge.proof.schemas", "expunge.steps", "flows", "bench")
 """What is started by people and machines."""
 BY_NAME = {
+    "expunge.commands.groups": [
+        f"expunge.commands.{place.partition(':')[0]}" for places in PLACES.values() for place in places.values()
+    ],
     "expunge.corpus.sources": [f"expunge.corpus.sources.{name}" for name in SOURCES],
     "expunge.unlearning.registry": [f"expunge.unlearning.methods.{name}" for name in METHODS],
 }

@@ -20,13 +20,14 @@ def audit(as_json: Annotated[bool, typer.Option("--json", help="Machine-readable
     from expunge.proof.audit import Audited, markdown
     from expunge.proof.audit import audit as find
     from expunge.repair.index_page import write_index
+    from expunge.repair.overview import overview
     from expunge.repair.states import AUDIT
     from expunge.requests.ledger import Ledger
 
     paths = Paths()
     params = load_params(paths.params)
     findings = find(Audited(paths, params, Ledger.open(params.ledger, paths.root)), AUDIT)
-    first = write_index(paths, params).first
+    first = write_index(paths, params, overview(paths, params, proves=True)).first
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

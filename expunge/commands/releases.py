@@ -1,4 +1,4 @@
-"""`expunge release`, `status`, `report` and `search`."""
+"""`expunge release`, `status` and `report`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import subprocess
 import sys
 from dataclasses import asdict
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -192,34 +191,6 @@ def countdown(days_left: int) -> str:
 
 def _days(count: int) -> str:
     return f"{count} day{'' if count == 1 else 's'}"
-
-
-def search(
-    text: Annotated[str | None, typer.Option(help="Find pictures for this text.")] = None,
-    id: Annotated[str | None, typer.Option("--id", help="Find pictures like this sample's.")] = None,
-    image: Annotated[Path | None, typer.Option(help="Find pictures like this file's.")] = None,
-    release: Annotated[str | None, typer.Option(help="The live release by default.")] = None,
-    count: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many.")] = 10,
-    as_json: JsonOption = False,
-) -> None:
-    """Search the image index of a release by text, image or id."""
-    from expunge.embeddings.search import search_images
-    from expunge.releases.chain import chain, live_release
-
-    paths = Paths()
-    if sum(value is not None for value in (text, id, image)) != 1:
-        raise typer.BadParameter("give exactly one of --text, --image and --id")
-    name = release or live_release(paths)
-    if name not in chain(paths):
-        raise ExpungeError(f"There is no release {name}; known releases: {', '.join(chain(paths))}.")
-    hits = search_images(paths, name, count, text=text, sample_id=id, image=image)
-    if as_json:
-        typer.echo(json.dumps({"release": name, "hits": [hit._asdict() for hit in hits]}, indent=2))
-        return
-    table = Table("score", "sample", "class", "caption", title=f"Release {name}")
-    for hit in hits:
-        table.add_row(f"{hit.score:.3f}", hit.sample_id, hit.class_name, hit.caption)
-    Console().print(table)
 
 
 def _metrics(paths: Paths, name: str) -> Metrics:

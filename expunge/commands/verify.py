@@ -18,7 +18,6 @@ from expunge.project.terminal import plain
 from expunge.settings import load_params
 
 SHORT = 12
-app = typer.Typer(no_args_is_help=True)
 
 
 def verify(
@@ -115,7 +114,6 @@ def promote(
     answer(as_json, f"{model} ({release}) is champion, by {by}.", release=release, model=model, champion_by=by)
 
 
-@app.command("show")
 def show(
     release: Annotated[str, typer.Argument(help="Name of the release.")],
     request: Annotated[str | None, typer.Option(help="Only the part of this request.")] = None,
@@ -130,7 +128,6 @@ def show(
     typer.echo((page.with_suffix(".json") if as_json else page).read_text(encoding="utf-8"), nl=False)
 
 
-@app.command("issue")
 def issue(release: Annotated[str, typer.Argument(help="Name of the release.")], as_json: JsonOption = False) -> None:
     """Sign the certificates of a release again: after a purge, or with another key."""
     from expunge.proof.certificate import issue_again
@@ -144,7 +141,6 @@ def issue(release: Annotated[str, typer.Argument(help="Name of the release.")], 
     answer(as_json, f"Signed {signed}.", release=release, certificate=str(signed))
 
 
-@app.command("new-key")
 def new_key(as_json: JsonOption = False) -> None:
     """Make the signing key that the block `certificate` of params.yaml names; an existing one is never replaced."""
     from expunge.proof.signing import create_keys

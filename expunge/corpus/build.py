@@ -27,8 +27,10 @@ from expunge.corpus.records import Draft, Mapper, Offer
 from expunge.corpus.sample import SCHEMA, Sample, Source, Split, vector_id
 from expunge.corpus.settings import CatalogParams
 from expunge.corpus.splits import Member, assign, first_draw
+from expunge.project.columns import read_table
 from expunge.project.errors import ExpungeError
 from expunge.project.files import digest_of, read_json, sha256_file, write_json
+from expunge.project.workers import in_order, workers
 
 KeepOut = Callable[[Sample], str | None]
 """Says why a sample must not come back, None where it may."""
@@ -101,9 +103,8 @@ def build_catalog(
     remembered = _remembered(places, context)
     rejected: list[Rejected] = []
     drafts = _usable(_limited(open_source, source, params, mapper), rejected)
-    pieces: list[_Piece] = []
-    for run in cut(drafts, lambda draft: draft.sample.sample_id, params.rows_per_shard):
-        pieces.append(_piece(run, context, remembered, places.catalog, params, keep_out))
+    runs = cut(drafts, lambda draft: draft.sample.sample_id, params.rows_per_shard)
+    pieces = _pieces(runs, context, remembered, places.catalog, params, keep_out)
     entries = [piece.entry for piece in pieces if piece.entry]
     told = [Rejected(*row) for piece in pieces for row in piece.rejected]
     treated: Counter[str] = Counter()
@@ -161,20 +162,44 @@ def _usable(drafts: Iterator[Draft | Rejected], rejected: list[Rejected]) -> Ite
             yield draft
 
 
-def _piece(
-    drafts: list[Draft],
+def _pieces(
+    runs: Iterator[list[Draft]],
     context: str,
     remembered: dict[str, Any],
     folder: Path,
     params: CatalogParams,
     keep_out: KeepOut,
-) -> _Piece:
-    key = digest_of([context, [[draft.location, draft.stamp] for draft in drafts]])
-    if key in remembered:
-        known = _Piece(key, **remembered[key], fresh=False)
-        entry = known.entry
-        if entry is None or ((path := folder / entry["file"]).is_file() and sha256_file(path) == entry["sha256"]):
-            return known
+) -> list[_Piece]:
+    """What became of each run: known from the last build, or made now, by workers where there are any."""
+    known: dict[int, _Piece] = {}
+
+    def unknown() -> Iterator[tuple[str, list[Draft]]]:
+        for number, drafts in enumerate(runs):
+            key = digest_of([context, [[draft.location, draft.stamp] for draft in drafts]])
+            if found := _kept(key, remembered, folder):
+                known[number] = found
+            else:
+                yield key, [draft.read() for draft in drafts] if workers() > 1 else drafts
+
+    def made(run: tuple[str, list[Draft]]) -> _Piece:
+        return _piece(*run, folder, params, keep_out)
+
+    fresh = list(in_order(made, unknown(), lambda: made))
+    rest = iter(fresh)
+    return [known[number] if number in known else next(rest) for number in range(len(known) + len(fresh))]
+
+
+def _kept(key: str, remembered: dict[str, Any], folder: Path) -> _Piece | None:
+    """The piece of the last build, where its shard is still there."""
+    if key not in remembered:
+        return None
+    known = _Piece(key, **remembered[key], fresh=False)
+    entry = known.entry
+    whole = entry is None or ((path := folder / entry["file"]).is_file() and sha256_file(path) == entry["sha256"])
+    return known if whole else None
+
+
+def _piece(key: str, drafts: list[Draft], folder: Path, params: CatalogParams, keep_out: KeepOut) -> _Piece:
     piece = _Piece(key, None)
     treated: Counter[str] = Counter()
     rows: list[dict[str, Any]] = []
@@ -208,7 +233,7 @@ def _draw_splits(pieces: list[_Piece], folder: Path, params: CatalogParams) -> N
     """Write again the shards in which a sample has another split now that all are known."""
     columns = ["sample_id", "subject_id", "concept", "variant", "split", "hashes"]
     written = [piece for piece in pieces if piece.entry]
-    rows = [row for piece in written for row in pq.read_table(folder / _file(piece), columns=columns).to_pylist()]
+    rows = [row for piece in written for row in read_table(folder / _file(piece), columns).to_pylist()]
     stated = [STATED[letter] for piece in written for letter in piece.stated]
     alike = near_identical([row["hashes"] for row in rows])
     found = [row["split"] for row in rows]

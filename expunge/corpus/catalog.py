@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from expunge.corpus.sample import METADATA_COLUMNS, SCHEMA, Sample, Source, Split, vector_id
-from expunge.project.columns import strings
+from expunge.project.columns import read_table, strings
 from expunge.project.errors import ExpungeError
 from expunge.project.files import (
     atomic_path,
@@ -194,7 +194,7 @@ class Catalog:
                     "run `dvc repro -f catalog` to rebuild it."
                 )
             self._verified.add(shard.path)
-        return pq.read_table(shard.path, columns=list(columns) if columns else None)
+        return read_table(shard.path, columns or None)
 
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The shards in order, one table in memory at a time."""

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from expunge.project.columns import read_table
 from expunge.project.errors import ExpungeError
 from expunge.project.files import atomic_path
 
@@ -127,7 +128,7 @@ def read_intake(path: Path) -> Intake | None:
     if not path.is_file():
         return None
     try:
-        table = pq.read_table(path)
+        table = read_table(path)
         meta = json.loads((table.schema.metadata or {})[META])
         return Intake(meta["offered"], dict(Counter(map(str, table["reason"].to_pylist()))), meta["treated"])
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from itertools import chain, islice
 from typing import Any
 
-from expunge.corpus.quarantine import Rejected, Unusable
+from expunge.corpus.quarantine import Reason, Rejected, Unusable
 from expunge.corpus.sample import Caption, Sample, Split
 from expunge.corpus.settings import CatalogParams, Columns
 from expunge.corpus.stores import PictureFolder, StoredFile, folder_of
@@ -75,6 +75,19 @@ class Draft:
     sample: Sample
     stamp: str
     picture: Callable[[], bytes]
+
+    def read(self) -> Draft:
+        """The same with its picture read, or what was wrong with it, so that another process can go on with it."""
+        try:
+            return replace(self, picture=partial(_picture, self.picture(), None))
+        except Unusable as problem:
+            return replace(self, picture=partial(_picture, b"", (problem.reason, problem.detail)))
+
+
+def _picture(data: bytes, problem: tuple[Reason, str] | None) -> bytes:
+    if problem is not None:
+        raise Unusable(*problem)
+    return data
 
 
 Offer = Sample | SourceRow | Rejected

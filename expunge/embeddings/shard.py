@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from expunge.corpus.catalog import Catalog, Shard
 from expunge.models.clip import Clip
 from expunge.models.decoding import encode_pictures
-from expunge.project.columns import binaries, strings
+from expunge.project.columns import binaries, read_table, strings
 from expunge.project.files import atomic_path
 
 META = b"expunge"
@@ -95,7 +95,7 @@ def _known(earlier: Sequence[Path], ids: pa.Array, side: int, metadata: dict[str
             found = metadata_of(pq.read_schema(path))
             if any(found.get(key) != metadata[key] for key in ("catalog_shard", TOWERS[side])):
                 continue
-            table = pq.read_table(path, columns=["sample_id", VECTORS[side]], partitioning=None)
+            table = read_table(path, ["sample_id", VECTORS[side]])
         except (OSError, pa.ArrowException):
             continue
         rows = pc.index_in(ids, value_set=table["sample_id"].combine_chunks())

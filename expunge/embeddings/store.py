@@ -26,6 +26,7 @@ from expunge.project.columns import strings
 from expunge.project.errors import ExpungeError
 from expunge.project.files import clear_partials, digest_of
 from expunge.project.scratch import scratch
+from expunge.project.workers import in_order
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,16 @@ def embed_catalog(
     batch_size: int,
     progress: Callable[[int, int], None] | None = None,
     parent: Path | None = None,
+    load: Callable[[], Clip] | None = None,
 ) -> Encoded:
     """Write the store of `catalog` without `forgotten`; shards that already fit are kept.
 
     Args:
         parent: another store, of which the embeddings are taken over that the same tower made of the same shard.
+        load: how a worker in another process comes by `clip`; None: all is done in this one.
+
+    Raises:
+        ExpungeError: a picture cannot be decoded, or a shard of the catalog is damaged.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,19 +102,46 @@ def embed_catalog(
     for stale in folder.glob("*.parquet"):
         if stale.name not in expected:
             stale.unlink()
+    kept = [_rows_if_made_from(folder / shard.path.name, made_from.of_shard(shard)) for shard in catalog.shards]
+    missing = [shard for shard, rows in zip(catalog.shards, kept, strict=True) if rows is None]
+    work = _Work(folder, catalog.folder, made_from, forgotten, batch_size, parent, load)
+    made = in_order(work.here(catalog, clip), missing, work if load else None, gpus=clip.device.type == "cuda")
     tally = Encoded(0, 0, 0)
-    for number, shard in enumerate(catalog.shards, 1):
-        target = folder / shard.path.name
-        metadata = made_from.of_shard(shard)
-        if (rows := _rows_if_made_from(target, metadata)) is not None:
-            done = Encoded(0, 0, rows)
-        else:
-            earlier = [target] if parent is None else [target, Path(parent) / shard.path.name]
-            done = embed_shard(target, catalog, shard, clip, metadata, forgotten, batch_size, earlier)
+    for number, rows in enumerate(kept, 1):
+        done = next(made) if rows is None else Encoded(0, 0, rows)
         tally = Encoded(*(sum(pair) for pair in zip(tally, done, strict=True)))
         if progress:
             progress(number, len(catalog.shards))
     return tally
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a worker needs to know to write files of a store; called in another process, it makes the function."""
+
+    folder: Path
+    catalog: Path
+    made_from: Origin
+    forgotten: set[str]
+    batch_size: int
+    parent: Path | None
+    load: Callable[[], Clip] | None
+
+    def __call__(self) -> Callable[[Shard], Encoded]:
+        assert self.load is not None
+        return self.here(Catalog(self.catalog), self.load())
+
+    def here(self, catalog: Catalog, clip: Clip) -> Callable[[Shard], Encoded]:
+        """The function of a shard of the catalog that writes its embeddings."""
+
+        def write(shard: Shard) -> Encoded:
+            name, metadata = shard.path.name, self.made_from.of_shard(shard)
+            earlier = [self.folder / name] if self.parent is None else [self.folder / name, Path(self.parent) / name]
+            return embed_shard(
+                self.folder / name, catalog, shard, clip, metadata, self.forgotten, self.batch_size, earlier
+            )
+
+        return write
 
 
 def read_embeddings(folder: Path, catalog: Catalog, made_from: Origin | None = None) -> Embeddings:

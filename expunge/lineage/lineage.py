@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from expunge.corpus.catalog import MANIFEST
 from expunge.lineage import digests
 from expunge.lineage.dvc.locks import Locks, read_locks
+from expunge.lineage.mlflow.glance import Glance, glance
 from expunge.lineage.mlflow.store import Store, existing_store
 from expunge.project.errors import ExpungeError
 from expunge.project.files import read_json
@@ -114,3 +115,22 @@ class Project:
         """The catalog's manifest, empty where there is no catalog."""
         path = self.paths.catalog / MANIFEST
         return read_json(path) if path.is_file() else {}
+
+
+class RecordedProject(Project):
+    """The same with versions and aliases read at a glance where that can be done: for who waits for the answer.
+
+    Of a version only its number and its tags are known.
+    """
+
+    @cached_property
+    def versions(self) -> list[ModelVersion]:
+        return super().versions if self._glance is None else list(self._glance.versions)
+
+    @cached_property
+    def aliases(self) -> dict[str, str]:
+        return super().aliases if self._glance is None else self._glance.aliases
+
+    @cached_property
+    def _glance(self) -> Glance | None:
+        return glance(self.paths, self.params.mlflow)

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from expunge.models.ranks import is_first
 from expunge.project.files import atomic_path, digest_of
 
 FILE = "state.safetensors"
@@ -36,7 +37,9 @@ class Checkpoint:
         return part
 
     def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, position: dict[str, Any]) -> None:
-        """Store weights, optimizer state and `position` (JSON) atomically."""
+        """Store weights, optimizer state and `position` (JSON) atomically; of processes that train together, once."""
+        if not is_first():
+            return
         tensors = {f"model/{name}": value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
         for number, state in optimizer.state_dict()["state"].items():
             for name, value in state.items():
@@ -66,7 +69,8 @@ class Checkpoint:
 
     def clear(self) -> None:
         """Remove the stored state: the run has finished."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if is_first():
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import io
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ from expunge.models.cropping import encode_cropped, longest_first
 from expunge.models.description import describe
 from expunge.models.files import CONFIG, PARTS, WEIGHTS
 from expunge.models.network import Network, build, open_clip, text_tower
+from expunge.models.ranks import LOCAL_RANK, count
 from expunge.models.settings import ComputeParams, ModelParams
 from expunge.models.tokenizers import Tokenizer, open_tokenizer, read_files
 from expunge.models.weights import fit, read_settings, read_weights
@@ -139,7 +141,12 @@ def configure(compute: ComputeParams) -> torch.device:
     if compute.device == "cuda" and not torch.cuda.is_available():
         raise ExpungeError("compute.device is `cuda`, but torch finds no GPU; set it to `auto` or `cpu`.")
     wants_gpu = compute.device == "cuda" or (compute.device == "auto" and torch.cuda.is_available())
-    return torch.device("cuda" if wants_gpu else "cpu")
+    if not wants_gpu:
+        return torch.device("cpu")
+    if count() > 1:  # a GPU for each process of this machine
+        torch.cuda.set_device(int(os.environ[LOCAL_RANK]))
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cuda")
 
 
 @contextmanager
@@ -233,6 +240,12 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Clip:
     except (ExpungeError, KeyError) as error:
         raise ExpungeError(f"{folder / WEIGHTS} does not fit {folder / CONFIG}: {one_line(error)}") from None
     return _assemble(model.to(torch.device(device)), config, files)
+
+
+def load_again(folder: Path, compute: ComputeParams, threads: int) -> Clip:
+    """Load a model folder in another process, which computes with as many threads and so to the same bits."""
+    torch.set_num_threads(threads)
+    return load(folder, configure(compute))
 
 
 def save(clip: Clip, folder: Path) -> str:

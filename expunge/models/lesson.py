@@ -21,13 +21,15 @@ from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip, autocast, compact_vocabulary
 from expunge.models.loss import contrastive_loss
 from expunge.models.pairs import Pairs, Wording
+from expunge.models.ranks import gathered, share, shared, whole_batch_statistics
 from expunge.models.settings import ComputeParams, LessonParams, TrainParams
 from expunge.models.towers import is_image
 from expunge.models.training import (
     MAX_LOGIT_SCALE,
-    augment,
     draw_caption,
+    drawn_motions,
     epoch_order,
+    moved,
     parameter_groups,
     possible_captions,
     schedule,
@@ -38,13 +40,17 @@ from expunge.project.progress import ProgressReport
 CHECKPOINT_STEPS = 32
 
 
+Images = Callable[[Clip, np.ndarray, int, slice], Tensor]
+
+
 @dataclass(frozen=True)
 class Lesson:
     """What weights are trained on: N pairs.
 
     Attributes:
         wording: what may be said of the pairs.
-        images: (model, rows, step) → unit image embeddings [B, D] of the rows; with gradient where they are run.
+        images: (model, rows, step, share) → unit image embeddings [b, D] of `rows[share]`, what this process has of the
+            batch; with gradient where they are run.
         recipe: how captions are drawn and weights decay.
         compute: device and precision.
         seed: of all draws.
@@ -52,7 +58,7 @@ class Lesson:
     """
 
     wording: Wording
-    images: Callable[[Clip, np.ndarray, int], Tensor]
+    images: Images
     recipe: TrainParams
     compute: ComputeParams
     seed: int
@@ -76,16 +82,17 @@ def is_text(name: str) -> bool:
     return not is_image(name)
 
 
-def given(images: Tensor) -> Callable[[Clip, np.ndarray, int], Tensor]:
+def given(images: Tensor) -> Images:
     """Image embeddings, float32 or float16 [N, D], that are known: no picture is run."""
-    return lambda clip, rows, step: images[torch.from_numpy(rows)].to(clip.device).float()
+    return lambda clip, rows, step, mine: images[torch.from_numpy(rows[mine])].to(clip.device).float()
 
 
-def run(pictures: Pairs, recipe: TrainParams, seed: int) -> Callable[[Clip, np.ndarray, int], Tensor]:
+def run(pictures: Pairs, recipe: TrainParams, seed: int) -> Images:
     """Pictures that are run through the model being trained, augmented by the recipe."""
 
-    def encode(clip: Clip, rows: np.ndarray, step: int) -> Tensor:
-        return clip.encode_pixels(augment(pictures.images(rows), recipe, np.random.default_rng((seed, step, 2))))
+    def encode(clip: Clip, rows: np.ndarray, step: int, mine: slice) -> Tensor:
+        motions = drawn_motions(len(rows), recipe, np.random.default_rng((seed, step, 2)))
+        return clip.encode_pixels(moved(pictures.images(rows[mine]), motions[mine]))
 
     return encode
 
@@ -123,13 +130,14 @@ def train_on(
         damping: name of a weight → the share of each step that its entries take, of the weight's shape.
 
     Raises:
-        ExpungeError: the loss stopped being a number.
+        ExpungeError: the loss stopped being a number, or a batch cannot be shared by the processes that train.
     """
     recipe = lesson.recipe
     vocabulary = nullcontext(new.tokenizer)
     if lesson.texts is None:
         vocabulary = compact_vocabulary(new, possible_captions(lesson.wording, recipe))  # type: ignore[assignment]
-    with vocabulary as tokenize, _only(new.model, chosen):
+    with vocabulary as tokenize, _only(new.model, chosen), whole_batch_statistics(new.model):
+        loss_of = shared(new.model, _loss(new, lesson, tokenize))
         groups = parameter_groups(new.model, recipe)
         trained = [weight for group in groups for weight in group["params"]]
         optimizer = torch.optim.AdamW(groups, lr=params.learning_rate, betas=recipe.betas, fused=True)
@@ -139,11 +147,7 @@ def train_on(
         for step in range(len(curve), params.steps):
             for group in optimizer.param_groups:
                 group["lr"] = params.learning_rate * schedule(step, params.steps, recipe.warmup_fraction)
-            rows, captions = lesson.draw(step, params.batch_size)
-            with autocast(new.device, lesson.compute):
-                images = lesson.images(new, rows, step)
-                texts = lesson.texts(captions) if lesson.texts else new.encode_tokens(tokenize(captions))
-            loss = contrastive_loss(images, texts.to(new.device), new.model)
+            loss = loss_of(*lesson.draw(step, params.batch_size), step)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(trained, recipe.clip_gradient)
@@ -158,6 +162,22 @@ def train_on(
             if checkpoint and ((step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == params.steps):
                 checkpoint.save(new.model, optimizer, {"curve": curve})
     return curve
+
+
+def _loss(
+    new: Clip, lesson: Lesson, tokenize: Callable[[Sequence[str]], Tensor]
+) -> Callable[[np.ndarray, list[str], int], Tensor]:
+    """Rows and captions of a batch, and the number of the step → the loss of the whole batch."""
+
+    def loss(rows: np.ndarray, captions: list[str], step: int) -> Tensor:
+        mine = share(len(rows))
+        with autocast(new.device, lesson.compute):
+            images = lesson.images(new, rows, step, mine)
+            said = captions[mine]
+            texts = lesson.texts(said) if lesson.texts else new.encode_tokens(tokenize(said))
+        return contrastive_loss(gathered(images), gathered(texts.to(new.device)), new.model)
+
+    return loss
 
 
 @contextmanager

@@ -14,6 +14,7 @@ class ComputeParams(Block):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(default=0, ge=0, description="CPU threads of torch; 0 leaves torch's own choice")
+    processes: Count = Field(default=1, description="processes that train together on this machine, by torchrun")
     precision: Literal["bf16", "fp32"] = "bf16"
 
 

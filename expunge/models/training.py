@@ -27,6 +27,7 @@ from expunge.models.clip import Clip, autocast, compact_vocabulary
 from expunge.models.loss import contrastive_loss
 from expunge.models.originals import Key, Originals, augmented
 from expunge.models.pairs import Pairs, Wording
+from expunge.models.ranks import count, gathered, share, shared, whole_batch_statistics
 from expunge.models.settings import ComputeParams, TrainParams
 from expunge.project.errors import ExpungeError
 
@@ -58,8 +59,8 @@ def train(
     """Train `clip` in place on `pairs` and return the curve, one row per step.
 
     Raises:
-        ExpungeError: there are fewer pairs than one step takes, the network cannot take `small_pictures`, or the loss
-            stopped being a number.
+        ExpungeError: there are fewer pairs than one step takes, the processes that train cannot share a batch, the
+            network cannot take `small_pictures`, or the loss stopped being a number.
     """
     drawn = len(epoch_order(pairs, params, np.random.default_rng(seed)))
     size = params.batch_size * params.accum_freq
@@ -67,12 +68,18 @@ def train(
     if params.epochs and not batches:
         times = " times train.accum_freq" if params.accum_freq > 1 else ""
         raise ExpungeError(f"{drawn} training pairs an epoch are fewer than train.batch_size{times} ({size}).")
-    total = params.epochs * batches
+    if params.accum_freq > 1 and count() > 1:
+        raise ExpungeError("Several processes accumulate nothing: set train.accum_freq to 1, or compute.processes.")
+    total, mine = params.epochs * batches, share(size)
     if params.small_pictures:
         _try_small(clip, params.small_pictures.size)
     curve: list[TrainingRow] = []
     start = 0
-    with compact_vocabulary(clip, possible_captions(pairs, params)) as tokenize:
+    with (
+        compact_vocabulary(clip, possible_captions(pairs, params)) as tokenize,
+        whole_batch_statistics(clip.model),
+    ):
+        run = _Run(clip, compute)
         optimizer = torch.optim.AdamW(
             parameter_groups(clip.model, params), lr=params.learning_rate, betas=params.betas, fused=True
         )
@@ -90,11 +97,15 @@ def train(
                 step = epoch * batches + batch
                 rate = params.learning_rate * schedule(step, total, params.warmup_fraction)
                 positions = np.sort(order[batch * size : (batch + 1) * size])
-                images = augment(pairs.images(positions), params, draw) if ahead is None else next(ahead)
+                if ahead is None:
+                    motions = drawn_motions(size, params, draw)
+                    images = moved(pairs.images(positions[mine]), motions[mine])
+                else:
+                    images = next(ahead)
                 if params.small_pictures and step < params.small_pictures.share * total:
                     images = shrunk(images, params.small_pictures.size)
-                tokens = tokenize([draw_caption(pairs, position, params, draw) for position in positions])
-                value = _step(clip, optimizer, images, tokens, rate, params, compute)
+                captions = [draw_caption(pairs, position, params, draw) for position in positions]
+                value = _step(run, optimizer, images, tokenize(captions[mine]), rate, params)
                 if not math.isfinite(value):
                     raise ExpungeError(f"Training diverged at step {step + 1}; lower train.learning_rate.")
                 curve.append(TrainingRow(step + 1, (step + 1) / batches, value, rate))
@@ -112,15 +123,17 @@ def train(
 def _ahead(
     pairs: Pairs | Originals, params: TrainParams, seed: int, start: int, batches: int
 ) -> Iterator[Tensor] | None:
-    """The pixels of every step from epoch `start` on, by `train.aug_cfg`; None where there is none."""
+    """This process's pixels of every step from epoch `start` on, by `train.aug_cfg`; None where there is none."""
     if params.aug_cfg is None or not isinstance(pairs, Originals):
         return None
+    size = params.batch_size * params.accum_freq
+    mine = share(size)
 
     def keys() -> Iterator[list[Key]]:
         for epoch in range(start, params.epochs):
             order = epoch_order(pairs, params, np.random.default_rng((seed, epoch)))
-            for chosen in order[: batches * params.batch_size * params.accum_freq].reshape(batches, -1):
-                yield [(epoch, int(position)) for position in np.sort(chosen)]
+            for chosen in order[: batches * size].reshape(batches, -1):
+                yield [(epoch, int(position)) for position in np.sort(chosen)[mine]]
 
     return augmented(pairs, params.aug_cfg, seed, keys(), params.workers)
 
@@ -137,30 +150,38 @@ def _try_small(clip: Clip, size: int) -> None:
         ) from error
 
 
+class _Run:
+    """A model at work on pixels and token ids, in training; `loss` is that of the whole batch of all processes."""
+
+    def __init__(self, clip: Clip, compute: ComputeParams) -> None:
+        self.clip = clip
+        self._compute = compute
+        self.loss = shared(clip.model, self._loss)
+
+    def encoded(self, pixels: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit embeddings of the pictures and texts of this process's share."""
+        with autocast(self.clip.device, self._compute):
+            return self.clip.encode_pixels(pixels), self.clip.encode_tokens(ids)
+
+    def _loss(self, pixels: Tensor, ids: Tensor) -> Tensor:
+        images, texts = self.encoded(pixels, ids)
+        return contrastive_loss(gathered(images), gathered(texts), self.clip.model)
+
+
 def _step(
-    clip: Clip,
-    optimizer: torch.optim.Optimizer,
-    images: Tensor,
-    tokens: Tensor,
-    rate: float,
-    params: TrainParams,
-    compute: ComputeParams,
+    run: _Run, optimizer: torch.optim.Optimizer, images: Tensor, tokens: Tensor, rate: float, params: TrainParams
 ) -> float:
     """One update at learning rate `rate`; returns the loss."""
+    clip = run.clip
     for group in optimizer.param_groups:
         group["lr"] = rate
-
-    def encoded(pixels: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        with autocast(clip.device, compute):
-            return clip.encode_pixels(pixels), clip.encode_tokens(ids)
-
     optimizer.zero_grad(set_to_none=True)
     if params.accum_freq == 1:
-        loss = contrastive_loss(*encoded(images, tokens), clip.model)
+        loss = run.loss(images, tokens)
         loss.backward()
     else:
         parts = zip(images.split(params.batch_size), tokens.split(params.batch_size), strict=True)
-        loss = accumulate(clip.model, [partial(encoded, *part) for part in parts])
+        loss = accumulate(clip.model, [partial(run.encoded, *part) for part in parts])
     nn.utils.clip_grad_norm_(clip.model.parameters(), params.clip_gradient)
     optimizer.step()
     clip.model.logit_scale.data.clamp_(0, MAX_LOGIT_SCALE)
@@ -189,16 +210,25 @@ def schedule(step: int, total: int, warmup_fraction: float) -> float:
 
 def augment(pixels: Tensor, params: TrainParams, draw: np.random.Generator) -> Tensor:
     """Random rotation, shift and scale of uint8 pixels [B, 3, H, W]; uncovered borders repeat the edge."""
-    count = len(pixels)
+    return moved(pixels, drawn_motions(len(pixels), params, draw))
+
+
+def drawn_motions(count: int, params: TrainParams, draw: np.random.Generator) -> np.ndarray:
+    """A rotation, shift and scale for each of `count` pictures, as affine maps, float32 [B, 2, 3]."""
     angle = np.deg2rad(draw.uniform(-params.rotate_degrees, params.rotate_degrees, count))
     zoom = draw.uniform(1 - params.scale, 1 + params.scale, count)
     shift = draw.uniform(-2 * params.translate, 2 * params.translate, (count, 2))
     matrix = np.empty((count, 2, 3), np.float32)
     matrix[:, 0] = np.stack([np.cos(angle) * zoom, -np.sin(angle) * zoom, shift[:, 0]], axis=1)
     matrix[:, 1] = np.stack([np.sin(angle) * zoom, np.cos(angle) * zoom, shift[:, 1]], axis=1)
-    grid = F.affine_grid(torch.from_numpy(matrix).to(pixels.device), list(pixels.shape), align_corners=False)
-    moved = F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return moved.round().to(torch.uint8)
+    return matrix
+
+
+def moved(pixels: Tensor, motions: np.ndarray) -> Tensor:
+    """uint8 pixels [B, 3, H, W], each under its affine map of `motions`, [B, 2, 3]."""
+    grid = F.affine_grid(torch.from_numpy(motions).to(pixels.device), list(pixels.shape), align_corners=False)
+    found = F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return found.round().to(torch.uint8)
 
 
 def shrunk(pixels: Tensor, size: int) -> Tensor:

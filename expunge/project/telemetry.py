@@ -1,4 +1,4 @@
-"""Nothing that Expunge starts reports home. One place, imported before DVC, Prefect or MLflow."""
+"""Nothing that Expunge starts reports home. One place, imported before DVC, Prefect, MLflow or Ray."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ OFF = {
     "DVC_NO_ANALYTICS": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "RAY_USAGE_STATS_ENABLED": "0",
 }
 """`true` and not `1`: MLflow reads DO_NOT_TRACK as a word, Prefect takes both."""
 

@@ -15,14 +15,14 @@ def misplaced_aliases(paths: Paths, params: Params) -> list[str]:
     return list(misplaced(Project(paths, params)).values())
 
 
-def misplaced(project: Project) -> dict[str, str]:
-    """Alias → what is wrong with where it stands."""
+def misplaced(project: Project, proves: bool = True) -> dict[str, str]:
+    """Alias → what is wrong with where it stands; files are verified only if it `proves`."""
     versions = {str(version.version): version for version in project.versions}
     findings = {}
     for alias, number in sorted(project.aliases.items()):
         name = versions[number].tags.get("release", "") if number in versions else ""
         if name in project.names:
-            reasons = obstacles(project, name, versions[number])
+            reasons = obstacles(project, name, versions[number], proves)
         else:
             reasons = ["this project has no such release"]
         if reasons:

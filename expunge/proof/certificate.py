@@ -11,15 +11,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from expunge.corpus.catalog import MANIFEST
 from expunge.evaluation.metrics import Metrics, ReleaseMetrics, read_metrics
 from expunge.lineage import digests
 from expunge.lineage.dvc.locks import relative
 from expunge.lineage.dvc.rebase import keep_also
 from expunge.lineage.git import git_commit
-from expunge.project.columns import strings
+from expunge.project.columns import read_table, strings
 from expunge.project.documents import content_of
 from expunge.project.errors import ExpungeError
 from expunge.project.files import canonical_json, json_bytes, read_json, sha256_bytes, sha256_file, write_bytes
@@ -27,6 +25,7 @@ from expunge.project.paths import BASE, Paths
 from expunge.proof import coverage
 from expunge.proof.events import certified_events
 from expunge.proof.predicate import ReleaseStatement, RequestStatement
+from expunge.proof.purged import purge_state
 from expunge.proof.signing import read_signed, sign, signing_key, trusted_key
 from expunge.releases.chain import load_release
 from expunge.releases.registration import Registration, registered, registration_of
@@ -38,7 +37,6 @@ from expunge.settings import Params
 STATEMENT = "https://in-toto.io/Statement/v1"
 ABOUT_RELEASE = "urn:expunge:certificate:v1"
 ABOUT_REQUEST = "urn:expunge:request-certificate:v1"
-NOT_PURGED = {"state": "not purged yet"}
 FIGURES = ("diagnosis", "gate", "attempts", "model", "models", "expected_similarity")
 """The parts of metrics.json that a certificate repeats: verdicts and measurements, but no costs."""
 
@@ -93,31 +91,6 @@ def issue_again(paths: Paths, params: Params, name: str) -> None:
     issue(paths, params, registered(paths, name))
     if where.outputs.is_file():
         keep_also(paths, name, relative(paths, where.certificate))
-
-
-def purge_state(paths: Paths, name: str) -> dict[str, Any]:
-    """What the purge of `name` searched and found, by counts, and what it could not reach; or that there was none.
-
-    Raises:
-        ExpungeError: its proof is damaged.
-    """
-    path = paths.release(name).purge
-    if not path.is_file():
-        return NOT_PURGED
-    proof = read_json(path)
-    try:
-        return {
-            "state": "purged",
-            "report": relative(paths, path),
-            "sha256": sha256_file(path),
-            "clean": proof["clean"],
-            "files": proof["scan"]["files"],
-            "findings": len(proof["scan"]["findings"]),
-            "unread": len(proof["scan"]["unread"]),
-            "out_of_reach": proof["out_of_reach"],
-        }
-    except (KeyError, TypeError):
-        raise ExpungeError(f"{path} is not the proof of a purge; `expunge purge {name}` writes it.") from None
 
 
 def _release_statement(
@@ -247,7 +220,7 @@ def _samples(paths: Paths, name: str, description: Release | None) -> dict[str, 
 
 
 def _forget_column(paths: Paths, name: str, column: str, own: bool = False) -> list[str]:
-    table = pq.read_table(paths.release(name).forget, columns=[column, "release"], partitioning=None)
+    table = read_table(paths.release(name).forget, [column, "release"])
     rows = zip(strings(table[column]), strings(table["release"]), strict=True)
     return [value for value, release in rows if release == name or not own]
 

@@ -12,8 +12,7 @@ from expunge.lineage.mlflow.recorder import appoint_champion
 from expunge.project.clock import iso_seconds
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
-from expunge.proof.certificate import purge_state
-from expunge.proof.verify import verify
+from expunge.proof.purged import purge_state
 from expunge.requests.request import one_line
 from expunge.settings import Params
 
@@ -46,8 +45,11 @@ def promote(paths: Paths, params: Params, name: str, by: str) -> str:
     return str(version.version)
 
 
-def obstacles(project: Project, name: str, version: ModelVersion) -> list[str]:
-    """Why this version of release `name` may carry no alias, one clause each; empty if it may."""
+def obstacles(project: Project, name: str, version: ModelVersion, proves: bool = True) -> list[str]:
+    """Why this version of release `name` may carry no alias, one clause each; empty if it may.
+
+    What is recorded is always asked, and whether the release verifies only if it `proves`.
+    """
     reasons = []
     if not project.has_passed(name) or version.tags.get("verdict") != "passed":
         verdict = version.tags.get("verdict", "unknown")
@@ -59,10 +61,13 @@ def obstacles(project: Project, name: str, version: ModelVersion) -> list[str]:
     for purged in (name, *project.ancestors(name)):
         if not purge_state(project.paths, purged).get("clean", True):
             reasons.append(f"the purge of {purged} is not clean")
-    return reasons + _unproven(project, name)
+    return reasons + (_unproven(project, name) if proves else [])
 
 
 def _unproven(project: Project, name: str) -> list[str]:
+    # `expunge status` goes by what is recorded, and starts quicker without what reads and checks signatures.
+    from expunge.proof.verify import verify
+
     try:
         problems = verify(project.paths, project.params, name).problems
     except ExpungeError as error:

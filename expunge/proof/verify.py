@@ -21,8 +21,8 @@ from expunge.project.errors import ExpungeError
 from expunge.project.files import sha256_file
 from expunge.project.paths import BASE, Paths
 from expunge.project.progress import progress
-from expunge.proof.certificate import NOT_PURGED, purge_state
 from expunge.proof.events import ledger_checks
+from expunge.proof.purged import NOT_PURGED, purge_state
 from expunge.proof.recorded import record_checks
 from expunge.proof.signing import read_signed, trusted_key
 from expunge.releases.release import check_name

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from expunge.corpus.catalog import MANIFEST, PURGED, Catalog, listed_shards
+from expunge.project.columns import read_table
 from expunge.project.errors import ExpungeError
 from expunge.project.files import (
     atomic_path,
@@ -34,7 +35,7 @@ def remove_rows(folder: Path, forgotten: Set[str], data_version: str | None) -> 
     manifest = read_json(folder / MANIFEST)
     purged = manifest.get(PURGED, {"data_versions": [], "shards": {}})
     for shard in listed_shards(folder, manifest):
-        table = pq.read_table(shard.path)
+        table = read_table(shard.path)
         kept = table.filter(pc.invert(pc.is_in(table["sample_id"], pa.array(sorted(forgotten), pa.string()))))
         if kept.num_rows < table.num_rows:
             with atomic_path(shard.path) as partial:

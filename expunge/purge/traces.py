@@ -18,11 +18,10 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from ahocorasick_rs import BytesAhoCorasick
 
 from expunge.corpus.catalog import Catalog
-from expunge.project.columns import strings
+from expunge.project.columns import read_table, strings
 from expunge.project.files import write_bytes
 
 ENCODED, PIXELS = 36, 96
@@ -162,7 +161,7 @@ def _at_most(traces: Iterable[Trace], count: int) -> list[Trace]:
 
 
 def _of_vectors(path: Path, forgotten: Set[str], number: dict[str, int]) -> Iterator[Trace]:
-    table = pq.read_table(path)
+    table = read_table(path)
     table = table.filter(_chosen(table, forgotten))
     owners = [number[sample_id] for sample_id in strings(table["sample_id"])]
     for name in table.column_names[1:]:

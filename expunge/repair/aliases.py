@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from expunge.lineage.lineage import Project
+from expunge.lineage.lineage import Project, RecordedProject
 from expunge.lineage.mlflow.recorder import CANDIDATE
 from expunge.proof.aliases import left_behind, misplaced
 from expunge.proof.promotion import obstacles
@@ -14,15 +14,16 @@ from expunge.repair.state import BlockingState, Site
 
 def alias_state(site: Site) -> Iterator[BlockingState]:
     """`candidate` can be computed and is moved; any other alias is a person's choice and is taken away."""
-    project = Project(site.paths, site.params)
-    for alias, problem in misplaced(project).items():
+    project = (Project if site.proves else RecordedProject)(site.paths, site.params)
+    wrong = misplaced(project, site.proves)
+    for alias, problem in wrong.items():
         target = _newest(project) if alias == CANDIDATE else None
         remedy = (
             f"move it to release {target[0]}" if target else "take it away; `expunge promote` sets `champion` again"
         )
         yield BlockingState(f"alias {alias}", problem, remedy, mend=partial(_mend, project, alias, target))
     for alias, problem in left_behind(project).items():
-        if (target := _newest(project)) and alias not in misplaced(project):
+        if (target := _newest(project)) and alias not in wrong:
             command = f"expunge promote {target[0]} --by NAME"
             yield BlockingState(f"alias {alias}", problem, f"decide on {target[0]}", command, severity="warning")
 

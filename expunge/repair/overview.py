@@ -105,8 +105,10 @@ class Overview:
         return {"first": asdict(self.first)} | asdict(self)
 
 
-def overview(paths: Paths, params: Params) -> Overview:
+def overview(paths: Paths, params: Params, proves: bool = False) -> Overview:
     """Look at the chain, the ledger and every state that stops the project; nothing is changed.
+
+    Files are taken to be what is recorded of them, unless it `proves`.
 
     A ledger that cannot be read is a notice as well, and the chain is shown without its requests' states.
 
@@ -119,7 +121,7 @@ def overview(paths: Paths, params: Params) -> Overview:
         ledger = Ledger.open(params.ledger, paths.root)
         records = ledger.records()
     except ExpungeError as error:
-        notices = [_of_state(state) for state in blocking(Site(paths, params))]
+        notices = [_of_state(state) for state in blocking(Site(paths, params, proves))]
         notices = notices or [Notice("failure", "ledger", str(error))]
         return Overview(sorted(notices, key=_urgency), releases, [], [], str(utc_now().date()))
     waiting = [request.request_id for request in ledger.approved_unserved() if request.request_id not in served]
@@ -134,12 +136,12 @@ def overview(paths: Paths, params: Params) -> Overview:
         )
         for record in records
     ]
-    notices = _notices(Audited(paths, params, ledger), waiting, requests)
+    notices = _notices(Audited(paths, params, ledger), proves, waiting, requests)
     return Overview(notices, releases, requests, waiting, str(ledger.today))
 
 
-def _notices(audited: Audited, waiting: list[str], requests: list[RequestState]) -> list[Notice]:
-    states = blocking(Site(audited.paths, audited.params))
+def _notices(audited: Audited, proves: bool, waiting: list[str], requests: list[RequestState]) -> list[Notice]:
+    states = blocking(Site(audited.paths, audited.params, proves))
     found = [_of_state(state) for state in states]
     for one in deadlines(audited):
         left = one.days_left or 0

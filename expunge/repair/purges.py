@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 
 from expunge.project.errors import ExpungeError
-from expunge.purge import run
-from expunge.purge.journal import Journal
 from expunge.repair.state import BlockingState, Site
 
 
@@ -36,6 +34,9 @@ def half_purge_state(site: Site) -> Iterator[BlockingState]:
 
 
 def _finish(site: Site, name: str, by: str) -> str:
+    from expunge.purge import run
+    from expunge.purge.journal import Journal
+
     journal = Journal.open(site.paths, name)
     if journal is None:
         raise ExpungeError(f"The purge of {name} has been finished meanwhile.")

@@ -14,10 +14,16 @@ REPAIR = "expunge repair"
 
 @dataclass(frozen=True)
 class Site:
-    """What the detectors look at."""
+    """What the detectors look at.
+
+    Attributes:
+        proves: whether they also verify the releases that carry an alias, every byte of their files. Where a person
+            waits for an answer they go by what is recorded; the daily audit and `expunge repair` prove.
+    """
 
     paths: Paths
     params: Params
+    proves: bool = True
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from expunge.evaluation.metrics import BaseFigures, BaseMetrics, Metrics, ReleaseMetrics, read_metrics
 from expunge.models.curves import read_curve
+from expunge.project.columns import read_table
 from expunge.project.paths import BASE, Paths
 from expunge.report.svg import HEIGHT, Panel, Scale, standalone
 from expunge.report.tradeoff import Spot, benchmark, chart, spot
@@ -175,7 +175,7 @@ SHORT = {"original": "before", "unlearned": "this release", "retrained": "retrai
 
 def roc_curves(path: Path, aucs: Mapping[str, float | None]) -> Iterator[Figure]:
     """What membership attackers reach, one panel per signal; nothing where there was nothing to attack."""
-    table = pq.read_table(path)
+    table = read_table(path)
     model, signal = (np.array(table[name].to_pylist()) for name in ("model", "signal"))
     points = np.column_stack([table["false_positives"].to_numpy(), table["true_positives"].to_numpy()])
     if not len(points):
@@ -300,7 +300,7 @@ def curves(found: Mapping[str, Path]) -> Iterator[Figure]:
 
 def _by_model(path: Path) -> dict[tuple[str, str], np.ndarray]:
     """(model, set) → similarities in the order of the file."""
-    table = pq.read_table(path)
+    table = read_table(path)
     model, group, similarity = (np.array(table[name].to_pylist()) for name in ("model", "set", "similarity"))
     keys = sorted(set(zip(model.tolist(), group.tolist(), strict=True)))
     return {(name, own): similarity[(model == name) & (group == own)] for name, own in keys}

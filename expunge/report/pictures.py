@@ -6,9 +6,8 @@ import base64
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
-import pyarrow.parquet as pq
-
 from expunge.corpus.catalog import Catalog
+from expunge.project.columns import read_table
 from expunge.project.paths import Paths
 
 MAX_REQUESTS = 12
@@ -39,9 +38,7 @@ def found_pictures(paths: Paths, release: str, forgotten: Set[str]) -> list[Foun
     """
     from expunge.models.thumbnails import thumbnails  # torch takes seconds to load, and most pages show none
 
-    rows = [
-        row for row in pq.read_table(paths.release(release).nearest).to_pylist() if row["sample_id"] not in forgotten
-    ]
+    rows = [row for row in read_table(paths.release(release).nearest).to_pylist() if row["sample_id"] not in forgotten]
     requests = sorted({row["request"] for row in rows})[:MAX_REQUESTS]
     shown = {row["sample_id"] for row in rows if row["request"] in requests}
     pictures = {

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from expunge.project.columns import read_table
 from expunge.project.errors import ExpungeError
 from expunge.project.files import atomic_path
 
@@ -92,8 +93,7 @@ def _write(path: Path, rows: Sequence[NamedTuple], schema: pa.Schema, made_from:
 
 def _read(path: Path, schema: pa.Schema, made_from: Mapping[str, str] | None) -> list[dict]:
     try:
-        # A folder named like a=b above the file is not a column of it.
-        table = pq.read_table(path, partitioning=None)
+        table = read_table(path)
     except FileNotFoundError:
         raise ExpungeError(f"{path} is missing. Run `dvc repro` to build it.") from None
     except (OSError, pa.ArrowException) as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 from filelock import FileLock, Timeout
 
@@ -31,14 +31,18 @@ def _alone(paths: Paths) -> AbstractContextManager[object]:
         return lock.acquire()
 
 
-def step_main(step: Step) -> None:
-    """Run `step` for the release named on the command line; a user's mistake is one line on stderr and status 1."""
+def step_main(step: Step, waits: bool = True) -> None:
+    """Run `step` for the release named on the command line; a user's mistake is one line on stderr and status 1.
+
+    Args:
+        waits: for other stages and purges, and keeps them waiting.
+    """
     if len(sys.argv) != 2:
         raise SystemExit(f"usage: python -m expunge.steps.{step.__name__} RELEASE")
     try:
         paths = Paths()
         check_version(paths)
-        with _alone(paths):
+        with _alone(paths) if waits else nullcontext():
             check_not_half_purged(paths)
             release = live_release(paths) if sys.argv[1] == "live" else sys.argv[1]
             step(paths, load_params(paths.params), release)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import torch
+
 from expunge.corpus.catalog import Catalog
 from expunge.embeddings.store import embed_catalog, origin
 from expunge.models import clip
@@ -25,12 +29,21 @@ def embed(paths: Paths, params: Params, release: str) -> None:
     catalog = Catalog(paths.catalog)
     rows = [] if release == BASE else read_forget(where.forget, {"catalog": catalog.digest})
     forgotten = {row.sample_id for row in rows}
-    model = clip.load(where.model, clip.configure(params.compute))
+    device = clip.configure(params.compute)
+    model = clip.load(where.model, device)
     made_from = origin(catalog, model, clip.model_digest(where.model), preprocess_digest(where.model), forgotten)
     parent = None if release == BASE else paths.release(load_release(paths, release).parent).embeddings
     with progress(f"embed {release}") as report, measured() as cost:
         done = embed_catalog(
-            where.embeddings, catalog, model, made_from, forgotten, params.embed.batch_size, report, parent
+            where.embeddings,
+            catalog,
+            model,
+            made_from,
+            forgotten,
+            params.embed.batch_size,
+            report,
+            parent,
+            partial(clip.load_again, where.model, params.compute, torch.get_num_threads()),
         )
     write_json(
         where.embedding_cost,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from expunge.corpus.catalog import Catalog
 from expunge.models import clip
 from expunge.models.curves import training_rows, write_curve
+from expunge.models.ranks import is_first
 from expunge.models.retrain import train_from_scratch
 from expunge.project.costs import measured
 from expunge.project.files import write_json
@@ -12,7 +13,7 @@ from expunge.project.paths import Paths
 from expunge.project.progress import progress
 from expunge.selection.sets import read_forget
 from expunge.settings import Params
-from expunge.steps import step_main
+from expunge.steps.together import training_main
 
 
 def gold(paths: Paths, params: Params, release: str) -> None:
@@ -22,6 +23,8 @@ def gold(paths: Paths, params: Params, release: str) -> None:
     forgotten = {row.sample_id for row in read_forget(where.forget, {"catalog": catalog.digest})}
     with progress(f"retrain without {len(forgotten)} samples") as report, measured() as cost:
         model, curve, pairs = train_from_scratch(catalog, params, forgotten, paths.checkpoints, report)
+    if not is_first():
+        return
     digest = clip.save(model, where.gold)
     write_curve(where.gold_curve, training_rows(curve))
     write_json(
@@ -32,4 +35,4 @@ def gold(paths: Paths, params: Params, release: str) -> None:
 
 
 if __name__ == "__main__":
-    step_main(gold)
+    training_main(gold, "expunge.steps.gold")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from expunge.corpus.catalog import MANIFEST
 from expunge.corpus.quarantine import read_intake
 from expunge.evaluation.metrics import Metrics, ReleaseMetrics, read_metrics
@@ -14,6 +12,7 @@ from expunge.lineage.digests import catalog_digest, sha256_if_there, weights
 from expunge.lineage.dvc.locks import read_locks, relative
 from expunge.lineage.git import git_commit
 from expunge.models.files import CONFIG, WEIGHTS
+from expunge.project.columns import read_table
 from expunge.project.files import read_json, write_bytes
 from expunge.project.paths import BASE, Paths
 from expunge.releases.chain import chain, load_release, served_method
@@ -90,7 +89,7 @@ def _request_line(request: DeletionRequest, metrics: Metrics) -> RequestLine:
 
 def _inherited(paths: Paths, name: str) -> int:
     """Samples in the forget set that an earlier release had forgotten; only the column `release` is read."""
-    releases = pq.read_table(paths.release(name).forget, columns=["release"])["release"].to_pylist()
+    releases = read_table(paths.release(name).forget, ["release"])["release"].to_pylist()
     return sum(release != name for release in releases)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from expunge.corpus.catalog import Catalog
 from expunge.models import clip
 from expunge.models.curves import training_rows, write_curve
+from expunge.models.ranks import is_first
 from expunge.models.retrain import train_from_scratch
 from expunge.project.costs import measured
 from expunge.project.errors import ExpungeError
@@ -12,7 +13,7 @@ from expunge.project.files import read_json, write_json
 from expunge.project.paths import Paths, ReleasePaths
 from expunge.project.progress import progress
 from expunge.settings import Params
-from expunge.steps import step_main
+from expunge.steps.together import training_main
 
 
 def train(paths: Paths, params: Params, release: str) -> None:
@@ -22,6 +23,8 @@ def train(paths: Paths, params: Params, release: str) -> None:
         _check_compared(where, {"catalog": catalog.digest, "trained_on": params.train.external.trained_on})
     with progress("train base model") as report, measured() as cost:
         model, curve, pairs = train_from_scratch(catalog, params, set(), paths.checkpoints, report)
+    if not is_first():
+        return
     digest = clip.save(model, where.model)
     write_curve(where.training_curve, training_rows(curve))
     write_json(
@@ -40,4 +43,4 @@ def _check_compared(where: ReleasePaths, asked: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    step_main(train)
+    training_main(train, "expunge.steps.train")

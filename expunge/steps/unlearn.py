@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from expunge.steps import step_main
+from expunge.steps.together import training_main
 from expunge.unlearning.release import unlearn_release
 
 if __name__ == "__main__":
-    step_main(unlearn_release)
+    training_main(unlearn_release, "expunge.steps.unlearn")

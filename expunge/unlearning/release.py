@@ -12,6 +12,7 @@ from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
 from expunge.models.curves import write_curve
 from expunge.models.pairs import load_pairs, read_wording
+from expunge.models.ranks import is_first
 from expunge.models.retrain import train_from_scratch
 from expunge.models.slices import load_parts
 from expunge.models.training import TrainingRow
@@ -49,6 +50,8 @@ def unlearn_release(paths: Paths, params: Params, release: str, method: MethodCh
     with progress(f"unlearn by {name}") as report, measured() as cost:
         problem = build_problem(paths, params, description, report)
         outcome = unlearn(problem, name, values, checkpoint, report)
+    if not is_first():
+        return
     digest = clip.save(outcome.clip, where.model)
     write_curve(where.unlearning_curve, outcome.curve)
     checkpoint.clear()

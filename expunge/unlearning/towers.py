@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from expunge.models import clip
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
-from expunge.models.lesson import Lesson, is_text, train_on, with_weights
+from expunge.models.lesson import Images, Lesson, is_text, train_on, with_weights
 from expunge.models.loss import TEMPERATURE
 from expunge.models.pairs import Pairs
 from expunge.models.settings import LessonParams
@@ -88,7 +88,7 @@ def answers(teacher: Clip, lesson: Lesson, params: LessonParams) -> Callable[[Se
     return lambda chosen: texts[[rows[caption] for caption in chosen]]
 
 
-def last_stage_on(clip: Clip, pictures: Pairs) -> Callable[[Clip, np.ndarray, int], Tensor]:
+def last_stage_on(clip: Clip, pictures: Pairs) -> Images:
     """Image embeddings by the last stage alone, on what `clip` has below it; each picture is run once, as it is.
 
     Activations are kept in float16 in a temporary file, so memory does not grow with the corpus.
@@ -113,9 +113,9 @@ def last_stage_on(clip: Clip, pictures: Pairs) -> Callable[[Clip, np.ndarray, in
     finally:
         hook.remove()
 
-    def encode(new: Clip, rows: np.ndarray, step: int) -> Tensor:
+    def encode(new: Clip, rows: np.ndarray, step: int, mine: slice) -> Tensor:
         assert stored is not None
-        inputs = torch.from_numpy(stored[rows]).float().to(new.device)
+        inputs = torch.from_numpy(stored[rows[mine]]).float().to(new.device)
         visual: Any = new.model.visual
         return nn.functional.normalize(visual.attnpool(visual.layer4(inputs)).float(), dim=-1)
 

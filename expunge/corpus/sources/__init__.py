@@ -11,10 +11,12 @@ import pkgutil
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from expunge.corpus.sample import Source
 from expunge.corpus.settings import CatalogParams
+
+if TYPE_CHECKING:
+    from expunge.corpus.sample import Source
 
 GROUP = "expunge.sources"
 SOURCES: tuple[str, ...] = tuple(

@@ -77,7 +77,7 @@ def read_locks(paths: Paths) -> Locks:
 def _entries(lock: Path, name: str) -> list[tuple[str, LockEntry]]:
     try:
         # The base loader keeps every scalar a string: a digest of digits alone must not become a number.
-        content = yaml.load(lock.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+        content = yaml.load(lock.read_text(encoding="utf-8"), Loader=yaml.CBaseLoader)
         stages = {lock.stem: content} if lock.name == OUTPUTS else content["stages"]
         return [
             (kind, LockEntry(name, stage, item["path"], item["md5"]))
