@@ -15,6 +15,8 @@ from prefect.artifacts import create_markdown_artifact, create_progress_artifact
 from prefect.runtime import flow_run
 from prefect.states import Failed, State
 
+from expunge.lineage.dvc.fold import fold
+from expunge.lineage.git import tracked_files
 from expunge.project.errors import ExpungeError
 from expunge.project.files import read_json
 from expunge.project.paths import BASE, Paths
@@ -121,6 +123,8 @@ def _run(description: Release) -> dict[str, Any]:
             f"{problem} Next: `expunge repair --yes`, then `expunge release --method NAME` with another method "
             f"(`retrain` is the surest). Or edit releases/{name}/release.yaml and run `dvc repro`."
         )
+    if folded := fold(Paths(), tracked_files(Paths().root)):
+        get_run_logger().info("%s left the pipeline; DVC keeps what they made.", ", ".join(folded))
     return {"release": name, "diagnosis": metrics["diagnosis"], "digests": digests}
 
 

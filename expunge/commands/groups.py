@@ -34,6 +34,7 @@ PLACES: dict[str, dict[str, str]] = {
         "serve": "serve:serve",
         "subjects": "serve:subjects",
         "stages": "stages:stages",
+        "fold": "stages:fold",
     },
     "request": {
         "add": "requests:add",

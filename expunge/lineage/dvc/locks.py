@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -87,6 +88,20 @@ def _entries(lock: Path, name: str) -> list[tuple[str, LockEntry]]:
             if "md5" in item
         ]
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+        raise ExpungeError(f"{lock} is not a DVC lock file; restore it from git or run `dvc repro`.") from None
+
+
+def recorded_outputs(lock: Path) -> list[dict[str, Any]]:
+    """What a lock file says of the outputs of its stages, as DVC writes it in a record without a command.
+
+    Raises:
+        ExpungeError: it is not what DVC writes.
+    """
+    try:
+        content = yaml.load(lock.read_text(encoding="utf-8"), Loader=yaml.CBaseLoader)
+        found = [dict(out) for stage in content["stages"].values() for out in stage.get("outs", [])]
+        return [out | {key: int(out[key]) for key in ("size", "nfiles") if key in out} for out in found if out["path"]]
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError):
         raise ExpungeError(f"{lock} is not a DVC lock file; restore it from git or run `dvc repro`.") from None
 
 

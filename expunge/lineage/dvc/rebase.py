@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from expunge.lineage.dvc.locks import LOCK, OUTPUTS, read_locks, relative
+from expunge.lineage.dvc.locks import LOCK, OUTPUTS, read_locks, recorded_outputs, relative
 from expunge.lineage.dvc.objects import opened
 from expunge.project.documents import content_of
 from expunge.project.files import atomic_path, write_bytes, write_json
@@ -52,7 +52,7 @@ def rebase(paths: Paths, gone: Sequence[str], kept: Sequence[str], at: str, trac
     for name in gone:
         _bury(paths, name, kept[0], at)
     for name in kept:
-        _keep_as_data(paths, name, tracked)
+        keep_as_data(paths, name, tracked)
     with opened(paths) as repo:
         _retire_root_stages(paths, repo, gone)
     # A second opening: DVC has read its files already in the first.
@@ -97,19 +97,24 @@ def _bury(paths: Paths, name: str, by: str, at: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def _keep_as_data(paths: Paths, name: str, tracked: Collection[Path]) -> None:
+def keep_as_data(paths: Paths, name: str, tracked: Collection[Path]) -> None:
+    """Turn what the stages of a release wrote into data without a command, with the digests that DVC recorded.
+
+    No file is read: what was changed meanwhile still differs from its record. Killed half-way, it may be done again.
+    """
     where = paths.release(name)
     lock, pipeline = where.folder / LOCK, where.folder / PIPELINE
     if not lock.is_file():
         return
-    outs: list[dict[str, Any]] = [{"path": path} for path in outputs_of(paths, name)]
+    outs = sorted(recorded_outputs(lock), key=lambda out: str(out["path"]))
     for out in outs:
         if (paths.root / out["path"]).resolve() in tracked:
             out["cache"] = False  # git keeps it, and DVC refuses to keep what git does
-    write_bytes(where.outputs, yaml.safe_dump({"wdir": "../..", "outs": outs}, sort_keys=False).encode())
+    # The stages go first: DVC accepts no file that both a stage and a record without a command name.
     content = yaml.safe_load(pipeline.read_text(encoding="utf-8"))
     content.pop("stages", None)
     write_bytes(pipeline, yaml.safe_dump(content, sort_keys=False).encode())
+    write_bytes(where.outputs, yaml.safe_dump({"wdir": "../..", "outs": outs}, sort_keys=False).encode())
     lock.unlink()
 
 

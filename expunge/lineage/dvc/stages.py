@@ -55,7 +55,7 @@ def stage_groups(paths: Paths) -> list[StageGroup]:
 
 def _stages(paths: Paths, file: Path, locks: Locks) -> tuple[StageLine, ...]:
     try:
-        stages: Mapping[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))["stages"]
+        stages: Mapping[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8")).get("stages") or {}
         makers = {path: name for name, stage in stages.items() for path in _paths(stage.get("outs", []))}
         before = {
             name: [makers[path] for path in _paths(stage.get("deps", [])) if path in makers]
