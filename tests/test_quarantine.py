@@ -112,6 +112,28 @@ def huge() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
+def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size_and_looks_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    from expunge.corpus import pictures
+
+    sizes: list[tuple[int, int]] = []
+
+    def seen(image: Image.Image, background: str) -> Image.Image:
+        sizes.append(image.size)
+        return as_rgb(image, background)
+
+    as_rgb = pictures.as_rgb
+    monkeypatch.setattr(pictures, "as_rgb", seen)
+    large = drawn(1, 40).resize((1600, 1200), Image.Resampling.BICUBIC)
+    data, _ = normalised(encoded(large, "JPEG", quality=95), 64)
+    assert sizes == [(400, 300)], "an eighth would be less than three times the 64 pixels wanted"
+    found = Image.open(io.BytesIO(data))
+    assert found.size == (85, 64)
+    expected = np.asarray(large.resize((85, 64), Image.Resampling.BICUBIC), np.int16)
+    assert np.abs(np.asarray(found, np.int16) - expected).mean() < 3
+    normalised(encoded(large.resize((180, 150)), "JPEG"), 64)
+    assert sizes[1] == (180, 150), "a picture that is not much larger is decoded whole"
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
