@@ -6,12 +6,16 @@ made-up vectors. Then the real steps of a release that forgets 32 samples run in
 standard aside, and so does the search for near-duplicates; of each the seconds, those that the processor spent on it
 (other work on the machine does not count) and the peak memory are measured. The results hold the machine, and for each
 step the exponent by which its processor time grows from one size to the next, what a process takes to start left out.
+
+A run that was killed goes on at the step it was at: projects and costs lie under the temporary folder until a size is
+done, and sizes that the results have from this machine and code are not measured again.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,7 +35,7 @@ from expunge.embeddings.search import load_embeddings, picture_encoder
 from expunge.models import clip
 from expunge.models.clip import decode_image
 from expunge.near_duplicates.find import near_duplicates
-from expunge.project.files import read_json, write_bytes, write_json
+from expunge.project.files import digest_of, read_json, sha256_file, write_bytes, write_json
 from expunge.project.library import acknowledge
 from expunge.project.paths import BASE, Paths
 from expunge.releases.release import MethodChoice, Release
@@ -48,21 +52,30 @@ WIDTH = 512
 
 def main(sizes: tuple[int, ...]) -> None:
     """Measure every size and add it to the results."""
-    found: dict[str, Any] = {
-        "command": "python -m bench.scale " + " ".join(map(str, sizes)),
+    about: dict[str, Any] = {
         "machine": machine(),
         "threads": os.environ.get("OMP_NUM_THREADS", "all"),
         "seed": SEED,
         "width": WIDTH,
         "forgotten": FORGOTTEN,
-        "sizes": {},
+        "library": _library(),
     }
+    known = read_json(RESULTS) if RESULTS.is_file() else {}
+    done = known["sizes"] if all(known.get(key) == value for key, value in about.items()) else {}
     for count in sizes:
-        with tempfile.TemporaryDirectory(prefix="expunge-scale-") as folder:
-            found["sizes"][str(count)] = _measured(Path(folder), count)
-        found["exponents"] = _exponents(found["sizes"])
-        write_json(RESULTS, found)
+        if str(count) in done:
+            continue
+        root = Path(tempfile.gettempdir()) / f"expunge-scale-{about['library'][:12]}-{count}"
+        done[str(count)] = _measured(root, count)
+        command = "python -m bench.scale " + " ".join(sorted(done, key=int))
+        write_json(RESULTS, {"command": command, **about, "sizes": done, "exponents": _exponents(done)})
+        shutil.rmtree(root)
     print(f"Wrote {RESULTS}.")
+
+
+def _library() -> str:
+    """Digest of the library's sources, by which a run knows whether what it measured still holds."""
+    return digest_of({str(path): sha256_file(path) for path in sorted(Path("expunge").rglob("*.py"))})
 
 
 def preview(root: Path) -> None:
@@ -81,17 +94,23 @@ def preview(root: Path) -> None:
 
 def _measured(root: Path, count: int) -> dict[str, Any]:
     """Seconds and peak memory in MiB of every step with `count` samples."""
-    paths = Paths(root)
-    params = _params(root)
-    write_synthetic(paths, clip.create(params.model, SEED), count, SEED)
-    _write_release(paths, count)
-    costs: dict[str, Any] = {}
-    for name in STEPS:
-        costs[name] = _run(root, "-m", f"expunge.steps.{name}", "r001")
-        print(f"{count:,}: {name} {costs[name]}", flush=True)
-    costs["near_duplicates"] = _run(root, "-m", "bench.scale", "--preview", str(root))
-    print(f"{count:,}: near_duplicates {costs['near_duplicates']}", flush=True)
-    costs["start"] = _run(root, "-c", "import expunge.steps.evaluate")
+    paths, kept = Paths(root), root / "costs.json"
+    if not kept.is_file():
+        shutil.rmtree(root, ignore_errors=True)
+        root.mkdir()
+        params = _params(root)
+        write_synthetic(paths, clip.create(params.model, SEED), count, SEED)
+        _write_release(paths, count)
+        write_json(kept, {})
+    costs: dict[str, Any] = read_json(kept)
+    commands: dict[str, tuple[str, ...]] = {name: ("-m", f"expunge.steps.{name}", "r001") for name in STEPS}
+    commands["near_duplicates"] = ("-m", "bench.scale", "--preview", str(root))
+    commands["start"] = ("-c", "import expunge.steps.evaluate")
+    for name, command in commands.items():
+        if name not in costs:
+            costs[name] = _run(root, *command)
+            write_json(kept, costs)
+            print(f"{count:,}: {name} {costs[name]}", flush=True)
     encoded = read_json(paths.release("r001").embedding_cost)
     index = read_json(paths.release("r001").index / "origin.json")
     return {
