@@ -86,7 +86,7 @@ def run(folder: Path, *command: str, check: bool = True, **environment: str) -> 
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=1500,
     )
     if check and result.returncode:
         raise AssertionError(f"{' '.join(command)} exited with {result.returncode}\n{result.stdout}\n{result.stderr}")

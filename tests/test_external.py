@@ -20,8 +20,10 @@ from expunge.project.paths import BASE, Paths
 from expunge.settings import Params, load_params
 from expunge.steps.train import train
 from expunge.steps.trained_on import trained_on
+from formats import corpus
+from journey import Here, folder_of_pictures
 from models import TINY, tiny_clip
-from project import lenient_gate, tiny_params, write_params
+from project import lenient_gate, own_params, tiny_params, write_params
 from samples import make_catalog
 
 pytestmark = pytest.mark.slow
@@ -143,6 +145,31 @@ def test_dvc_watches_the_files_that_the_model_is_made_from(tmp_path: Path) -> No
     assert {str(tmp_path / "epoch_32.pt"), "reports/base/trained_on.json"} <= set(stages["train"]["deps"])
     assert {"ids.txt", "data/catalog"} <= set(stages["trained_on"]["deps"])
     assert "ids.txt" not in stages["train"]["deps"]
+
+
+def test_dvc_compares_the_list_again_when_it_changes_and_builds_no_model_again_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    say, folder = Here(monkeypatch, capfd), tmp_path / "ours"
+    say(tmp_path, "expunge", "init", "ours", *folder_of_pictures(tmp_path / "theirs", corpus(60)))
+    torch.save({"state_dict": tiny_clip(9).model.state_dict()}, tmp_path / "epoch_32.pt")
+    settings = own_params(folder)
+    settings["model"] = TINY.model_dump(mode="json", exclude_none=True)
+    settings["train"]["external"] = {"checkpoint": str(tmp_path / "epoch_32.pt"), "trained_on": "ids.txt"}
+    write_params(folder, settings)
+    (folder / "ids.txt").write_text("")
+    say(folder, "expunge", "stages")
+    say(folder, "dvc", "repro", "catalog")
+    trained = sorted(Catalog(folder / "data" / "catalog").split_ids("train"))
+    with pytest.raises(AssertionError):
+        say(folder, "dvc", "repro", "train")
+    assert "which the model was not trained on" in capfd.readouterr().err
+    (folder / "ids.txt").write_text("\n".join(trained))
+    assert "train: 0 steps" in say(folder, "dvc", "repro", "train")
+    (folder / "ids.txt").write_text("\n".join([*trained, "of-an-older-version"]))
+    told = say(folder, "dvc", "repro", "train")
+    assert "the catalog's splits are those of the training" in told
+    assert "train: " not in told
 
 
 def test_without_such_a_list_no_stage_compares_it(tmp_path: Path) -> None:

@@ -164,7 +164,8 @@ def test_forgotten_samples_stay_until_the_model_that_learned_them_is_gone(paths:
 
 
 def test_the_next_catalog_is_built_without_what_is_forgotten_and_says_so(tmp_path: Path, capsys) -> None:
-    paths, params = Paths(tmp_path), Params(**tiny_params(catalog={"limit": 12}))
+    half = {"calibration": 0.5, "test_concepts": 0.1, "test_variants": 0.1}
+    paths, params = Paths(tmp_path), Params(**tiny_params(catalog={"limit": 60, "holdout": half}))
     catalog(paths, params, "base")
     before = Catalog(paths.catalog)
     gone = before.ids[3]
