@@ -50,7 +50,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             found[f"report of {name}, {kind}"] = paths.release(name).page
     notices = [
         Notice("failure", "r001", "It failed its gate: req-0001 are not served.", "expunge repair"),
-        Notice("warning", "req-0002", "It is approved and due in 3 days.", "expunge release"),
+        Notice("warning", "req-0002", "It is <due> in 3 days; `expunge release` serves it.", "expunge release"),
     ]
     states = [RequestState("req-0001", "approved", "2026-12-01", -3, None, None)]
     states.append(RequestState("req-0002", "released", "2026-12-01", None, "r001", None))
@@ -217,4 +217,12 @@ def test_on_a_phone_the_yardstick_is_in_sight_without_scrolling(browser, pages) 
     for head in tab.locator("table.compare thead th").all():
         box = head.bounding_box()
         assert box["x"] + box["width"] <= 390
+    tab.context.close()
+
+
+def test_the_index_shows_commands_in_a_sentence_as_code_and_nothing_else_as_markup(browser, pages) -> None:
+    tab, _ = opened(browser, pages["index"])
+    notice = tab.locator(".notices li").first
+    assert notice.locator("code").all_inner_texts() == ["expunge release", "expunge release"]
+    assert "It is <due> in 3 days; expunge release serves it." in notice.inner_text()
     tab.context.close()

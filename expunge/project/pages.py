@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
 
 if TYPE_CHECKING:
     import jinja2
@@ -23,5 +26,14 @@ def environment(**known: Any) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     sheets = (files(ROOM) / name for name in ("charts.css", "page.css"))
+    found.filters["code"] = _code
     found.globals |= {"style": "".join(sheet.read_text(encoding="utf-8") for sheet in sheets)} | known
     return found
+
+
+def _code(text: str) -> Markup:
+    """A sentence in which what stands between backticks is shown as code."""
+    pieces = re.split(r"`([^`]+)`", text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(one) if place % 2 else one for place, one in enumerate(pieces)
+    )

@@ -34,7 +34,7 @@ def advice(metrics: ReleaseMetrics, gate: Mapping[str, Any]) -> Advice:
 
 def _worry(metrics: ReleaseMetrics, settings: Mapping[str, Any]) -> tuple[str, str]:
     worst = judgement.closest(metrics)
-    title = words.title_of_check(worst.name) if worst else ""
+    title = words.title_of_check(worst.name, alone=True) if worst else ""
     if worst and not worst.passed:
         rare = judgement.rarity(worst)
         return (
