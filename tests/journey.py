@@ -132,6 +132,7 @@ class Here:
         assert (python, flag) == ("python", "-m")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", [module, release])
+            patch.delitem(sys.modules, module, raising=False)  # a process of its own would have none
             try:
                 run_module(module, run_name="__main__")
             except SystemExit as ended:
