@@ -1,6 +1,6 @@
 """Results of the benchmark: one JSON Lines file a scenario, one line a run, sorted.
 
-A line holds `kind` (`run`, `examination` or `exact`), `method`, `seed`, what was measured, and where it came from:
+A line holds `kind` (`run`, `examination`, `exact` or `impostor`), `method`, `seed`, what was measured, and its source:
 `machine`, `command`, `commit` and `store`, the type in which methods were given the parent's embeddings. Lines that are
 older than the present benchmark, which reads the embedding store of a release (float16), say `store: float32`. They
 have no command, since results did not hold it then, and their commit is the one that recorded them.
@@ -24,7 +24,9 @@ from expunge.project.errors import ExpungeError
 from expunge.project.files import rounded, write_bytes
 
 RESULTS = Path("bench/results/forgetting")
-RUN, EXAMINATION, EXACT = "run", "examination", "exact"
+EARLIER = Path("bench/results/forgetting-64-epochs")
+"""Results of an earlier recipe, which trained for 64 epochs: of more methods, by a gate with fixed limits."""
+RUN, EXAMINATION, EXACT, IMPOSTOR = "run", "examination", "exact", "impostor"
 STORE = "float16"
 DIGITS = 6
 
@@ -35,7 +37,7 @@ class Result:
 
     Attributes:
         scenario: what was to be forgotten; the name of the file.
-        kind: what was measured: a `run`, the further questions (`examination`), or `exact` unlearning.
+        kind: what was measured: a `run`, the further questions (`examination`), `exact` unlearning, or an `impostor`.
         method: whose model, `original` and `gold` included.
         content: figures by name.
         source: where they come from: `machine`, `command`, `commit`, `store`.

@@ -1,7 +1,7 @@
 """How far retrainings lie apart → expunge/evaluation/spread.json; how often the gate errs → bench/results/gate.json.
 
 Sources are the gold standards of the benchmark (each scenario retrained with several seeds) and those of the demo's
-forget set in bench/results/demo_retrainings.json.
+forget set in bench/results/demo_retrainings.json, which `python -m bench.forgetting.demo` collects.
 
 - Of what is forgotten: pooled variance about the mean of each set's retrainings.
 - Of what stays: a gold standard minus the original of the same seed. Both were trained on these pairs, so they differ
@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from bench.forgetting import results
 from bench.forgetting.distance import GOLD, ORIGINAL
-from bench.forgetting.results import RESULTS, RUN
+from bench.forgetting.results import IMPOSTOR, RESULTS, RUN, Result
 from bench.forgetting.scenarios import SCENARIOS
 from expunge.evaluation.figures import FORGOTTEN, RETAINED
 from expunge.evaluation.gate import JudgedModel, judge
@@ -30,54 +33,53 @@ from expunge.settings import load_params
 SPREAD = Path("expunge/evaluation/spread.json")
 ERRORS = Path("bench/results/gate.json")
 DEMO = Path("bench/results/demo_retrainings.json")
-Blocks = dict[str, Any]
+DEMO_SET = "demo"
+Blocks = Mapping[str, Any]
+Subjects = dict[int, JudgedModel]
 
 
-def golds(names: list[str]) -> dict[str, dict[int, Blocks]]:
-    """Scenario → seed → block `M` of its gold standard; the demo's set among them."""
-    found: dict[str, dict[int, Blocks]] = {name: _recorded(name, GOLD) for name in names}
-    found["demo"] = {int(seed): block for seed, block in read_json(DEMO)["retrained"].items()}
-    return found
+def golds(names: Sequence[str]) -> dict[str, Subjects]:
+    """Scenario → seed → its gold standard."""
+    return {name: recorded_models(name, GOLD) for name in names}
 
 
-def forgotten(sets: dict[str, dict[int, Blocks]]) -> dict[str, dict[str, float]]:
-    """The spread of what is forgotten, over sets that were retrained more than once."""
+def forgotten(sets: Mapping[str, Mapping[int, Blocks]]) -> dict[str, dict[str, float]]:
+    """The spread of what is forgotten, over sets that were retrained more than once: set → seed → block `M`."""
     values: dict[str, list[list[float]]] = defaultdict(list)
     for seeds in sets.values():
         for figure in FORGOTTEN:
-            blocks = [block["forget"] for block in seeds.values()]
-            if figure.name != "forget_deviation" or all("pair_similarity_sd" in block for block in blocks):
-                values[figure.name].append([figure.read(block) for block in blocks])
-            else:
-                known = [block for block in blocks if "pair_similarity_sd" in block]
-                values[figure.name].append([figure.read(block) for block in known])
+            values[figure.name].append([figure.read(block["forget"]) for block in seeds.values()])
         values["membership"].append([block["mia_auc"] for block in seeds.values()])
     return {name: _pooled(groups) for name, groups in values.items()}
 
 
-def retained(names: list[str]) -> dict[str, dict[str, float]]:
+def retained(names: Sequence[str]) -> dict[str, dict[str, float]]:
     """The spread of what stays."""
     gaps: dict[str, list[float]] = defaultdict(list)
     for name in names:
-        originals = _recorded(name, ORIGINAL)
-        for seed, block in _recorded(name, GOLD).items():
+        originals = recorded_models(name, ORIGINAL)
+        for seed, gold in recorded_models(name, GOLD).items():
             for figure in RETAINED:
-                gaps[figure.name].append(figure.read(block[figure.group]) - figure.read(originals[seed][figure.group]))
+                pair = (gold.metrics[figure.group], originals[seed].metrics[figure.group])
+                gaps[figure.name].append(figure.read(pair[0]) - figure.read(pair[1]))
     return {
         name: {"deviation": math.sqrt(fmean(gap**2 for gap in found) / 2), "degrees": len(found)}
         for name, found in gaps.items()
     }
 
 
-def spread(names: list[str]) -> dict[str, Any]:
-    """The content of spread.json, from the scenarios `names` and the demo's set."""
-    sets = golds(names)
-    counts = [block["forget"]["count"] for seeds in sets.values() for block in seeds.values()]
+def spread(names: Sequence[str]) -> dict[str, Any]:
+    """The content of spread.json, from the scenarios `names`."""
     return {
         "origin": f"gold standards of {RESULTS} by scenario and seed, and of {DEMO}; see bench/forgetting/spread.py",
-        "smallest_set": min(counts),
-        "figures": rounded(forgotten(sets) | retained(names)),
+        **_content(names, golds(names)),
     }
+
+
+def _content(names: Sequence[str], sets: Mapping[str, Subjects]) -> dict[str, Any]:
+    blocks = {name: {seed: one.metrics for seed, one in seeds.items()} for name, seeds in sets.items()}
+    counts = [block["forget"]["count"] for seeds in blocks.values() for block in seeds.values()]
+    return {"smallest_set": min(counts), "figures": rounded(forgotten(blocks) | retained(names))}
 
 
 def _pooled(groups: list[list[float]]) -> dict[str, float]:
@@ -87,48 +89,56 @@ def _pooled(groups: list[list[float]]) -> dict[str, float]:
     return {"deviation": math.sqrt(squares / degrees), "degrees": degrees}
 
 
-def _recorded(scenario: str, name: str) -> dict[int, Blocks]:
-    return {run.seed: run.content["metrics"] for run in _runs(scenario) if run.method == name}
+def recorded_models(scenario: str, method: str) -> Subjects:
+    """Seed → a recorded model, as the judge is told of it."""
+    if scenario == DEMO_SET:
+        return {int(seed): _subject(models[method]) for seed, models in read_json(DEMO)["seeds"].items()}
+    return {run.seed: _subject(run.content) for run in _runs(scenario) if run.method == method}
 
 
-def _runs(scenario: str) -> list[results.Result]:
-    return [result for result in results.read(scenario) if result.kind == RUN]
+def _subject(content: Mapping[str, Any]) -> JudgedModel:
+    similarities = np.array(content["similarities"])
+    return JudgedModel(content["metrics"], {}, {"": similarities}, content["traces"])
+
+
+def _runs(scenario: str, kind: str = RUN) -> list[Result]:
+    return [result for result in results.read(scenario) if result.kind == kind]
 
 
 def scenarios() -> list[str]:
-    """Names of the scenarios that have results."""
-    return [name for name in SCENARIOS if _runs(name)]
+    """Names of the scenarios that were retrained, the demo's set among them."""
+    return [*(name for name in SCENARIOS if _runs(name)), DEMO_SET]
 
 
-def retrainings_refused(names: list[str]) -> Iterator[tuple[str, bool, list[str]]]:
+def retrainings_refused(names: Sequence[str]) -> Iterator[tuple[str, bool, list[str]]]:
     """Each recorded retraining judged by one of another seed, with the spread of the *other* sets.
 
-    On what stays each retraining has its own pairs (the parent of its seed chose them), so it is judged on what it
-    gained or lost against its original.
+    On what stays each retraining has its own pairs (the parent of its seed chose them), so it is
+    judged on what it gained or lost against its original.
     """
-    params = load_params().gate
-    for name in [*names, "demo"]:
+    params, sets = load_params().gate, golds(names)
+    for name, seeds in sets.items():
         others = [other for other in names if other != name]
-        content = spread(others) if name != "demo" else _without_demo(others)
+        content = _content(others, {other: sets[other] for other in sets if other != name})
         known = Spread({key: value["deviation"] for key, value in content["figures"].items()}, content["smallest_set"])
-        seeds = golds(names)[name]
-        originals = _recorded(name, ORIGINAL) if name != "demo" else {}
+        originals = recorded_models(name, ORIGINAL)
         for own, candidate in seeds.items():
             for other, reference in seeds.items():
                 if own != other:
-                    moved = _moved(candidate, reference, originals.get(own), originals.get(other))
-                    one, another = _alike(moved, reference)
-                    yield name, *_verdict(judge(params, JudgedModel(one), [JudgedModel(another)], spread=known))
+                    pair = (originals[own].metrics, originals[other].metrics)
+                    metrics = _moved(candidate.metrics, reference.metrics, *pair)
+                    found = judge(params, replace(candidate, metrics=metrics), [reference], spread=known)["gate"]
+                    yield name, found["passed"], _failed(found)
 
 
-def methods_passed(names: list[str]) -> Iterator[tuple[str, str, bool, list[str]]]:
-    """Each recorded run of a method, and the original, judged by the gold standard of its seed."""
+def methods_passed(names: Sequence[str]) -> Iterator[tuple[str, bool, list[str]]]:
+    """Each recorded run of a method, each impostor and the original, judged by the gold standard of its seed."""
     for name in names:
-        for method, gate in _judged(name):
-            yield name, method, gate["passed"], [check["name"] for check in gate["checks"] if not check["passed"]]
+        for method, gate in [*_judged(name), *_judged(name, IMPOSTOR)]:
+            yield method, gate["passed"], _failed(gate)
 
 
-def judged_runs(names: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def judged_runs(names: Sequence[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Method and the gate's checks of each recorded run, the original's left out."""
     for name in names:
         for method, gate in _judged(name):
@@ -136,52 +146,33 @@ def judged_runs(names: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
                 yield method, gate["checks"]
 
 
-def _judged(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _judged(name: str, kind: str = RUN) -> Iterator[tuple[str, dict[str, Any]]]:
     params, known = load_params().gate, recorded()
-    seeds = _recorded(name, GOLD)
-    for result in _runs(name):
+    seeds = recorded_models(name, GOLD)
+    for result in _runs(name, kind):
         if result.method != GOLD and result.seed in seeds:
-            run, gold = _alike(result.content["metrics"], seeds[result.seed])
-            yield result.method, judge(params, JudgedModel(run), [JudgedModel(gold)], spread=known)["gate"]
+            found = judge(params, _subject(result.content), [seeds[result.seed]], spread=known)
+            yield result.method, found["gate"]
 
 
-def _verdict(found: dict[str, Any]) -> tuple[bool, list[str]]:
-    gate = found["gate"]
-    return gate["passed"], [check["name"] for check in gate["checks"] if not check["passed"]]
+def _failed(gate: Mapping[str, Any]) -> list[str]:
+    return [check["name"] for check in gate["checks"] if not check["passed"]]
 
 
-def _alike(candidate: Blocks, reference: Blocks) -> tuple[Blocks, Blocks]:
-    """Both blocks, without the standard deviation over pairs unless both have it: early runs did not record it."""
-    blocks = [dict(candidate), dict(reference)]
-    if not all("pair_similarity_sd" in block["forget"] for block in blocks):
-        for block in blocks:
-            block["forget"] = block["forget"] | {"pair_similarity_sd": 1.0}
-    return blocks[0], blocks[1]
-
-
-def _moved(candidate: Blocks, reference: Blocks, own: Blocks | None, other: Blocks | None) -> Blocks:
+def _moved(candidate: Blocks, reference: Blocks, own: Blocks, other: Blocks) -> dict[str, Any]:
     """`candidate` as it would read on the retained pairs of `reference`.
 
     What the one gained over its original less what the other gained is a difference of four trainings; that of two,
     which the judge is to see, is smaller by the square root of two.
     """
-    if not own or not other:
-        return candidate
 
     def moved(group: str, name: str) -> float:
         gains = candidate[group][name] - own[group][name] - reference[group][name] + other[group][name]
         return reference[group][name] + gains / math.sqrt(2)
 
     names = ("image_to_text_r1", "text_to_image_r1", "pair_similarity")
-    return candidate | {
-        group: {name: moved(group, name) for name in names} for group in ("neighbours", "retain", "test")
-    }
-
-
-def _without_demo(names: list[str]) -> dict[str, Any]:
-    sets = {name: _recorded(name, GOLD) for name in names}
-    smallest = min(block["forget"]["count"] for seeds in sets.values() for block in seeds.values())
-    return {"smallest_set": smallest, "figures": forgotten(sets) | retained(names)}
+    groups = ("neighbours", "retain", "test")
+    return {**candidate} | {group: {name: moved(group, name) for name in names} for group in groups}
 
 
 def main() -> None:
@@ -189,23 +180,24 @@ def main() -> None:
     names = scenarios()
     write_json(SPREAD, spread(names))
     recorded.cache_clear()
-    several = [name for name in names if len(_recorded(name, GOLD)) > 1]
+    several = [name for name in names if len(recorded_models(name, GOLD)) > 1]
     tried = list(retrainings_refused(several))
-    refused = [(name, failed) for name, passed, failed in tried if not passed]
-    runs = list(methods_passed(names))
-    methods = sorted({method for _, method, *_ in runs})
+    refused = [{"set": name, "by": failed} for name, passed, failed in tried if not passed]
+    judged: dict[str, list[bool]] = defaultdict(list)
+    for method, passed, _ in methods_passed(names):
+        judged[method].append(passed)
+    marks = {result.method for name in names for result in _runs(name, IMPOSTOR)} | {ORIGINAL}
+    counts = {method: f"{sum(each)} of {len(each)}" for method, each in sorted(judged.items())}
     write_json(
         ERRORS,
         {
             "spreads": load_params().gate.spreads,
-            "retrainings": {"judged": len(tried), "refused": [{"set": name, "by": by} for name, by in refused]},
-            "passed": {
-                method: f"{sum(run[2] for run in runs if run[1] == method)} of {sum(run[1] == method for run in runs)}"
-                for method in methods
-            },
+            "retrainings": {"judged": len(tried), "refused": refused},
+            "impostors_passed": {name: count for name, count in counts.items() if name in marks},
+            "methods_passed": {name: count for name, count in counts.items() if name not in marks},
         },
     )
-    print(f"retrainings refused: {len(refused)} of {len(tried)}")
+    print(f"retrainings refused: {len(refused)} of {len(tried)}; passed: {counts}")
 
 
 if __name__ == "__main__":
