@@ -9,9 +9,7 @@ UI_PORT ?= 5000
 # Each worker of the tests takes one core and 2 GB, and builds the served project once.
 WORKERS ?= 2
 PREFECT_PORT ?= 4200
-LEADING := cliperase_calibrated ssd npo cliperase
-OTHERS  := worst_case memorised entangled shortcut valid_class valid_random valid_mammals valid_person valid_hair valid_baby \
-           valid_sequence
+LEADING := retrain_text cliperase_calibrated
 
 export PATH := $(BIN):$(PATH)
 export DO_NOT_TRACK := true
@@ -77,11 +75,14 @@ bench: $(STAMP)
 	python -m bench.pipeline
 
 bench-forgetting: $(STAMP)
-	python -m bench.forgetting.run --seeds 0
-	python -m bench.forgetting.run --seeds 1 2 --methods $(LEADING)
-	python -m bench.forgetting.run --seeds 0 --methods cliperase_calibrated ssd --scenarios $(OTHERS)
-	python -m bench.forgetting.run --seeds 0 --examine --methods cliperase_calibrated cliperase
+	python -m bench.forgetting.run --seeds 0 1 2 --methods $(LEADING)
+	python -m bench.forgetting.run --seeds 0 --examine --methods retrain_text
+	python -m bench.forgetting.impostors --seeds 0 1 2
 	python -m bench.forgetting.exact
+	python -m bench.forgetting.epsilon
+	python -m bench.forgetting.agreement
+	python -m bench.forgetting.run --seeds 0
+	python -m bench.forgetting.spread
 	python -m bench.forgetting.write
 
 clean:

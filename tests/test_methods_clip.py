@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,9 +13,8 @@ from expunge.corpus.catalog import Catalog
 from expunge.models import clip
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
-from expunge.models.pairs import Pairs, load_pairs
-from expunge.models.settings import ComputeParams, TrainParams
-from expunge.models.training import train
+from expunge.models.pairs import Pairs
+from expunge.models.settings import TrainParams
 from expunge.project.errors import ExpungeError
 from expunge.unlearning import loop
 from expunge.unlearning.loop import unlearn
@@ -24,17 +22,15 @@ from expunge.unlearning.methods.gs_lora import GsLoraParams
 from expunge.unlearning.methods.munba import bargain
 from expunge.unlearning.methods.null_space import leading_directions, retain_aware
 from expunge.unlearning.methods.slug import Layer, pareto
-from expunge.unlearning.problem import Problem, see
 from expunge.unlearning.projections import final_projection, transform_output, without_projection
 from expunge.unlearning.settings import WeightsParams
 from expunge.unlearning.weights import weight_names
 from expunge.unlearning.wording import split_captions
 from models import TINY, tiny_clip
-from samples import make_catalog
+from problems import make_corpus, make_parent, make_problem
 
 pytestmark = pytest.mark.slow
 
-COMPUTE = ComputeParams(device="cpu", precision="fp32")
 LOOP = {"steps": 20, "learning_rate": 0.003, "forget_batch": 8, "retain_batch": 16}
 METHODS: dict[str, dict[str, Any]] = {
     "multidelete": LOOP,
@@ -54,35 +50,12 @@ def recipe(train_params: TrainParams) -> TrainParams:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
-    return make_catalog(tmp_path_factory.mktemp("catalog"), 60, 64, splits=("train", "train", "train", "calibration"))
+    return make_corpus(tmp_path_factory.mktemp("catalog"), 60)
 
 
 @pytest.fixture(scope="module")
 def parent(corpus: Catalog, recipe: TrainParams) -> Clip:
-    clip.configure(COMPUTE)
-    model = clip.create(TINY, 0)
-    train(model, load_pairs(corpus, model, corpus.split_ids("train")), recipe, COMPUTE, 0)
-    return model
-
-
-def make_problem(corpus: Catalog, parent: Clip, recipe: TrainParams, forget: int = 6) -> Problem:
-    trained = sorted(corpus.split_ids("train"))
-    kept = load_pairs(corpus, parent, set(trained[forget:]))
-    return Problem(
-        clip=parent.clone(),
-        forget=load_pairs(corpus, parent, set(trained[:forget])),
-        retain=kept,
-        is_neighbour=np.arange(len(kept)) < 12,
-        held_out=load_pairs(corpus, parent, corpus.split_ids("calibration")),
-        remaining=see(parent, kept),
-        wording=kept,
-        pictures=lambda: kept,
-        training=recipe,
-        clean_start=lambda seed: clip.create(TINY, seed),
-        from_scratch=lambda: pytest.fail("no method here retrains"),
-        compute=COMPUTE,
-        seed=0,
-    )
+    return make_parent(corpus, recipe)
 
 
 def similarity(model: Clip, pairs: Pairs) -> float:
@@ -121,7 +94,7 @@ def test_each_method_forgets_and_leaves_statistics_temperature_and_layout_alone(
 def test_a_forget_set_of_one_pair_is_forgotten_too(
     corpus: Catalog, parent: Clip, recipe: TrainParams, name: str
 ) -> None:
-    problem = make_problem(corpus, parent, recipe, forget=1)
+    problem = make_problem(corpus, parent, recipe, forget=set(sorted(corpus.split_ids("train"))[:1]))
     before = similarity(parent, problem.forget)
     unlearn(problem, name, METHODS[name])
     assert similarity(problem.clip, problem.forget) < before - 0.1
@@ -131,7 +104,7 @@ def test_slug_goes_just_as_far_as_it_takes_for_one_picture_not_to_find_its_capti
     corpus: Catalog, parent: Clip, recipe: TrainParams
 ) -> None:
     # How far the similarity falls on the way depends on the machine's bits; that the search was won does not.
-    problem = make_problem(corpus, parent, recipe, forget=1)
+    problem = make_problem(corpus, parent, recipe, forget=set(sorted(corpus.split_ids("train"))[:1]))
     before = similarity(parent, problem.forget)
     unlearn(problem, "slug", METHODS["slug"])
     assert similarity(problem.clip, problem.forget) < before

@@ -14,20 +14,15 @@ from torch import Tensor
 
 from expunge.corpus.catalog import Catalog
 from expunge.embeddings.gallery import Gallery, view
-from expunge.models import clip
 from expunge.models.clip import Clip
-from expunge.models.pairs import load_pairs
 from expunge.models.settings import TrainParams
-from expunge.models.training import train
 from expunge.unlearning import registry
 from expunge.unlearning.fisher import dampening
 from expunge.unlearning.loop import Unlearned, unlearn
 from expunge.unlearning.methods.label_agnostic import fit
 from expunge.unlearning.methods.random_labels import others
 from expunge.unlearning.problem import Problem
-from models import TINY
-from samples import make_catalog
-from test_unlearning import COMPUTE, make_problem
+from problems import make_corpus, make_parent, make_problem
 
 pytestmark = pytest.mark.slow
 
@@ -57,15 +52,12 @@ class Run:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
-    return make_catalog(tmp_path_factory.mktemp("catalog"), 72, 64, splits=("train", "train", "train", "calibration"))
+    return make_corpus(tmp_path_factory.mktemp("catalog"), 72)
 
 
 @pytest.fixture(scope="module")
 def parent(corpus: Catalog, train_params: TrainParams) -> Clip:
-    clip.configure(COMPUTE)
-    model = clip.create(TINY, 0)
-    train(model, load_pairs(corpus, model, corpus.split_ids("train")), train_params, COMPUTE, 0)
-    return model
+    return make_parent(corpus, train_params)
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,8 @@ from expunge.corpus.catalog import Catalog
 from expunge.models import clip, lesson
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
-from expunge.models.pairs import Pairs, load_pairs
+from expunge.models.pairs import Pairs
 from expunge.models.settings import ModelParams, TrainParams
-from expunge.models.training import train
 from expunge.project.errors import ExpungeError
 from expunge.unlearning import registry
 from expunge.unlearning.loop import Unlearned, unlearn
@@ -25,8 +24,7 @@ from expunge.unlearning.methods.convolution_transpose import transpose
 from expunge.unlearning.methods.masked_small_gradients import smallest
 from expunge.unlearning.problem import Problem, see
 from models import TINY
-from samples import make_catalog
-from test_unlearning import COMPUTE, make_problem
+from problems import make_corpus, make_parent, make_problem
 
 pytestmark = pytest.mark.slow
 
@@ -47,15 +45,12 @@ METHODS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
-    return make_catalog(tmp_path_factory.mktemp("catalog"), 72, 64, splits=("train", "train", "train", "calibration"))
+    return make_corpus(tmp_path_factory.mktemp("catalog"), 72)
 
 
 @pytest.fixture(scope="module")
 def parent(corpus: Catalog, train_params: TrainParams) -> Clip:
-    clip.configure(COMPUTE)
-    model = clip.create(TINY, 0)
-    train(model, load_pairs(corpus, model, corpus.split_ids("train")), train_params, COMPUTE, 0)
-    return model
+    return make_parent(corpus, train_params)
 
 
 @pytest.fixture(scope="module")

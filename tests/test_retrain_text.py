@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -13,38 +12,27 @@ from expunge.corpus.catalog import Catalog
 from expunge.models import clip
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
-from expunge.models.pairs import load_pairs
-from expunge.models.settings import ComputeParams, TrainParams
-from expunge.models.training import possible_captions, train
+from expunge.models.settings import TrainParams
+from expunge.models.training import possible_captions
 from expunge.project.errors import ExpungeError
 from expunge.unlearning.loop import Unlearned, unlearn
 from expunge.unlearning.problem import Problem, see
 from models import TINY
-from samples import make_catalog
+from problems import make_corpus, make_parent, make_problem
 
 pytestmark = pytest.mark.slow
 
-COMPUTE = ComputeParams(device="cpu", precision="fp32")
 VALUES = {"steps": 70, "batch_size": 48, "learning_rate": 0.01}
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
-    return make_catalog(tmp_path_factory.mktemp("catalog"), 80, 64, splits=("train", "train", "train", "calibration"))
+    return make_corpus(tmp_path_factory.mktemp("catalog"), 80)
 
 
 @pytest.fixture(scope="module")
 def parent(corpus: Catalog, train_params: TrainParams) -> Clip:
-    clip.configure(COMPUTE)
-    model = clip.create(TINY, 0)
-    train(
-        model,
-        load_pairs(corpus, model, corpus.split_ids("train")),
-        train_params.model_copy(update={"epochs": 25}),
-        COMPUTE,
-        0,
-    )
-    return model
+    return make_parent(corpus, train_params.model_copy(update={"epochs": 25}))
 
 
 @pytest.fixture(scope="module")
@@ -52,22 +40,7 @@ def problem(corpus: Catalog, parent: Clip, train_params: TrainParams) -> Problem
     classes = dict(zip(corpus.ids, corpus.metadata["class"].to_pylist(), strict=True))
     trained = corpus.split_ids("train")
     forget = {sample_id for sample_id in trained if classes[sample_id] == "bird"}
-    stays = load_pairs(corpus, parent, trained - forget)
-    return Problem(
-        clip=parent.clone(),
-        forget=load_pairs(corpus, parent, forget),
-        retain=stays,
-        is_neighbour=np.arange(len(stays)) < 12,
-        held_out=load_pairs(corpus, parent, corpus.split_ids("calibration")),
-        remaining=see(parent, stays),
-        wording=stays,
-        pictures=lambda: stays,
-        training=train_params,
-        clean_start=lambda seed: clip.create(TINY, seed),
-        from_scratch=lambda: pytest.fail("nothing here retrains both towers"),
-        compute=COMPUTE,
-        seed=0,
-    )
+    return make_problem(corpus, parent, train_params, forget=forget, retain=trained - forget)
 
 
 @pytest.fixture(scope="module")

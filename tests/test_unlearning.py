@@ -16,20 +16,18 @@ from expunge.models import clip
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
 from expunge.models.pairs import Pairs, load_pairs
-from expunge.models.settings import ComputeParams, TrainParams
-from expunge.models.training import train
+from expunge.models.settings import TrainParams
 from expunge.project.errors import ExpungeError
 from expunge.unlearning import loop, registry
 from expunge.unlearning.calibration import never_seen_level
 from expunge.unlearning.loop import unlearn
-from expunge.unlearning.problem import Problem, Seen, Teacher, see
+from expunge.unlearning.problem import Seen, Teacher, see
 from expunge.unlearning.settings import LoopParams
 from models import TINY
-from samples import make_catalog
+from problems import make_corpus, make_parent, make_problem
 
 pytestmark = pytest.mark.slow
 
-COMPUTE = ComputeParams(device="cpu", precision="fp32")
 STEPS = {"steps": 40, "learning_rate": 0.002, "forget_batch": 8, "retain_batch": 16}
 GRADIENT_METHODS = [name for name in registry.METHODS if issubclass(registry.parameters_class(name), LoopParams)]
 
@@ -41,43 +39,12 @@ def recipe(train_params: TrainParams) -> TrainParams:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
-    return make_catalog(tmp_path_factory.mktemp("catalog"), 120, 64, splits=("train", "train", "train", "calibration"))
+    return make_corpus(tmp_path_factory.mktemp("catalog"), 120)
 
 
 @pytest.fixture(scope="module")
 def parent(corpus: Catalog, recipe: TrainParams) -> Clip:
-    clip.configure(COMPUTE)
-    model = clip.create(TINY, 0)
-    pairs = load_pairs(corpus, model, corpus.split_ids("train"))
-    train(model, pairs, recipe, COMPUTE, 0)
-    return model
-
-
-def make_problem(corpus: Catalog, parent: Clip, recipe: TrainParams, seed: int = 0) -> Problem:
-    trained = sorted(corpus.split_ids("train"))
-    forget, retain = set(trained[:6]), set(trained[6:50])
-    kept = load_pairs(corpus, parent, retain)
-
-    def from_scratch() -> tuple[Clip, list]:
-        model = clip.create(TINY, 0)
-        return model, train(model, load_pairs(corpus, model, set(trained) - forget), recipe, COMPUTE, 0)
-
-    stays = load_pairs(corpus, parent, set(trained) - forget)
-    return Problem(
-        clip=parent.clone(),
-        forget=load_pairs(corpus, parent, forget),
-        retain=kept,
-        is_neighbour=np.arange(len(kept)) < 12,
-        held_out=load_pairs(corpus, parent, corpus.split_ids("calibration")),
-        remaining=see(parent, stays),
-        wording=stays,
-        pictures=lambda: stays,
-        training=recipe,
-        clean_start=lambda seed: clip.create(TINY, seed),
-        from_scratch=from_scratch,
-        compute=COMPUTE,
-        seed=seed,
-    )
+    return make_parent(corpus, recipe)
 
 
 def similarity(model: Clip, pairs: Pairs) -> float:

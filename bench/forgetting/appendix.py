@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from bench.forgetting.distance import GOLD, GROUPS, ORIGINAL, RECALL, SIMILARITY
-from bench.forgetting.results import EXAMINATION, RUN, Result, of_kind
+from bench.forgetting.results import EARLIER, EXAMINATION, RESULTS, RUN, Result, of_kind
 from bench.forgetting.scenarios import HARD, REPORTED, SCENARIOS, VALIDATION, Scenario
 from bench.forgetting.tables import COLUMNS, Runs, covered, diagnoses, grouped, mean, table, times_cheaper
 from expunge.examination.answers import figures
@@ -29,7 +30,7 @@ R@1 on the forget set (GS-LoRA, Zhao et al. 2024). NoMUS is the mean of the R@1 
 
 def appendix() -> str:
     """The whole page."""
-    runs = Runs(_runs(REPORTED))
+    runs, earlier = Runs(_runs(REPORTED)), Runs(_runs(REPORTED, EARLIER))
     parts = [
         HEAD,
         "## Scenarios\n",
@@ -40,17 +41,23 @@ def appendix() -> str:
         _scores(runs),
         "## Each scenario\n\nR@1 / mean cosine in each set.\n",
         *(_scenario(one, runs.results) for one in REPORTED),
+        *_examinations(RESULTS, "## Further questions"),
+        "## By the earlier recipe\n\n64 epochs of both towers together, without `train.text_finish`.\n",
+        "## All methods of the earlier recipe, mean distance to its gold standard\n",
+        _means(earlier.in_turn),
+        "## Each scenario, by the earlier recipe\n\nR@1 / mean cosine in each set.\n",
+        *(_scenario(one, earlier.results) for one in REPORTED),
         "## Hard forget sets\n\nChosen by `python -m bench.forgetting.hard`; not part of the means above.\n",
-        *(_scenario(one, _runs(HARD)) for one in HARD),
+        *(_scenario(one, _runs(HARD, EARLIER)) for one in HARD),
         "## What hyperparameters were chosen on\n",
-        *(_scenario(one, _runs(VALIDATION)) for one in VALIDATION),
-        *_examinations(),
+        *(_scenario(one, _runs(VALIDATION, EARLIER)) for one in VALIDATION),
+        *_examinations(EARLIER, "## Further questions, by the earlier recipe"),
     ]
     return "\n".join(part for part in parts if part)
 
 
-def _runs(scenarios: Sequence[Scenario]) -> list[Result]:
-    return of_kind(RUN, [scenario.name for scenario in scenarios])
+def _runs(scenarios: Sequence[Scenario], folder: Path = RESULTS) -> list[Result]:
+    return of_kind(RUN, [scenario.name for scenario in scenarios], folder)
 
 
 def _means(runs: Sequence[Result]) -> str:
@@ -100,12 +107,12 @@ def _rank(run: Result) -> float:
     return {ORIGINAL: -2.0, GOLD: -1.0}.get(run.method) or run.content["distance"]["average_gap"]
 
 
-def _examinations() -> list[str]:
+def _examinations(folder: Path, title: str) -> list[str]:
     """The further questions: one table a scenario, a column a model."""
-    found = grouped(of_kind(EXAMINATION, [one.name for one in REPORTED]), lambda one: one.scenario)
+    found = grouped(of_kind(EXAMINATION, [one.name for one in REPORTED], folder), lambda one: one.scenario)
     if not found:
         return []
-    parts = ["## Further questions\n\nRead each figure against that of the gold standard, not against zero.\n"]
+    parts = [f"{title}\n\nRead each figure against that of the gold standard, not against zero.\n"]
     for name, chosen in found.items():
         order = sorted(chosen, key=lambda one: (one.method not in (ORIGINAL, GOLD), one.method, one.seed))
         columns = [figures(one.content) for one in order]

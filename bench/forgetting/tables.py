@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from statistics import fmean
 
-from bench.forgetting.distance import GOLD, ORIGINAL, distance
+from bench.forgetting.distance import GOLD, ORIGINAL
 from bench.forgetting.results import Result
 from bench.forgetting.scenarios import SCENARIOS
 
@@ -49,14 +50,20 @@ class Runs:
         return [run for chosen in sorted(whole, key=lambda chosen: mean(chosen, "average_gap")) for run in chosen]
 
     @property
-    def between_golds(self) -> list[dict[str, float]]:
-        """Distances between two gold standards of one scenario, every pair of seeds."""
+    def ranked(self) -> list[Result]:
+        """Those of all methods, best first; a method that lacks runs says so by how many it has."""
+        by_method = grouped(self.in_turn, lambda run: run.method)
+        ordered = sorted(by_method.values(), key=lambda chosen: mean(chosen, "average_gap"))
+        return [run for chosen in ordered for run in chosen]
+
+    @property
+    def gold_pairs(self) -> list[tuple[dict, dict]]:
+        """The figures of two gold standards of one scenario, every pair of seeds."""
         golds = grouped((run for run in self.results if run.method == GOLD), lambda run: run.scenario)
         return [
-            distance(first.content["metrics"], second.content["metrics"])
+            (first.content["metrics"], second.content["metrics"])
             for chosen in golds.values()
-            for place, first in enumerate(chosen)
-            for second in chosen[place + 1 :]
+            for first, second in combinations(chosen, 2)
         ]
 
     def block(self, run: Result, method: str) -> dict:
@@ -73,6 +80,11 @@ def grouped(chosen: Iterable[Result], key: Callable[[Result], str]) -> dict[str,
     for result in chosen:
         groups[key(result)].append(result)
     return dict(groups)
+
+
+def deviation(metrics: dict, gold: dict) -> float:
+    """Standard deviation of the forgotten pairs' cosines, as a share of the gold standard's."""
+    return metrics["forget"]["pair_similarity_sd"] / gold["forget"]["pair_similarity_sd"]
 
 
 def mean(chosen: Sequence[Result], key: str) -> float:
