@@ -1,7 +1,6 @@
 """How far retrainings lie apart → expunge/evaluation/spread.json; how often the gate errs → bench/results/gate.json.
 
-Sources are the gold standards of the benchmark (each scenario retrained with several seeds) and those of the demo's
-forget set in bench/results/demo_retrainings.json, which `python -m bench.forgetting.demo` collects.
+Sources are the gold standards of the benchmark, each scenario retrained with several seeds.
 
 - Of what is forgotten: pooled variance about the mean of each set's retrainings.
 - Of what stays: a gold standard minus the original of the same seed. Both were trained on these pairs, so they differ
@@ -27,13 +26,11 @@ from bench.forgetting.scenarios import SCENARIOS
 from expunge.evaluation.figures import FORGOTTEN, RETAINED
 from expunge.evaluation.gate import JudgedModel, judge
 from expunge.evaluation.spread import Spread, recorded
-from expunge.project.files import read_json, rounded, write_json
+from expunge.project.files import rounded, write_json
 from expunge.settings import load_params
 
 SPREAD = Path("expunge/evaluation/spread.json")
 ERRORS = Path("bench/results/gate.json")
-DEMO = Path("bench/results/demo_retrainings.json")
-DEMO_SET = "demo"
 Blocks = Mapping[str, Any]
 Subjects = dict[int, JudgedModel]
 
@@ -71,7 +68,7 @@ def retained(names: Sequence[str]) -> dict[str, dict[str, float]]:
 def spread(names: Sequence[str]) -> dict[str, Any]:
     """The content of spread.json, from the scenarios `names`."""
     return {
-        "origin": f"gold standards of {RESULTS} by scenario and seed, and of {DEMO}; see bench/forgetting/spread.py",
+        "origin": f"gold standards of {RESULTS} by scenario and seed; see bench/forgetting/spread.py",
         **_content(names, golds(names)),
     }
 
@@ -91,8 +88,6 @@ def _pooled(groups: list[list[float]]) -> dict[str, float]:
 
 def recorded_models(scenario: str, method: str) -> Subjects:
     """Seed → a recorded model, as the judge is told of it."""
-    if scenario == DEMO_SET:
-        return {int(seed): _subject(models[method]) for seed, models in read_json(DEMO)["seeds"].items()}
     return {run.seed: _subject(run.content) for run in _runs(scenario) if run.method == method}
 
 
@@ -106,8 +101,8 @@ def _runs(scenario: str, kind: str = RUN) -> list[Result]:
 
 
 def scenarios() -> list[str]:
-    """Names of the scenarios that were retrained, the demo's set among them."""
-    return [*(name for name in SCENARIOS if _runs(name)), DEMO_SET]
+    """Names of the scenarios that were retrained."""
+    return [name for name in SCENARIOS if _runs(name)]
 
 
 def retrainings_refused(names: Sequence[str]) -> Iterator[tuple[str, bool, list[str]]]:
