@@ -126,7 +126,7 @@ def test_lost_neighbours_fail_as_over_generalised_and_better_ones_do_not() -> No
 
 
 def test_more_retrainings_make_a_sharper_judge() -> None:
-    further = changed(forget=block(0.0, 0.25 + 0.25))
+    further = changed(forget=block(0.0, 0.25 + 0.35))
     assert verdict(further)[0]
     assert "forget_similarity" in verdict(further, [GOLD] * 5)[2]
 

@@ -123,6 +123,12 @@ class Bench:
             gallery = replace(exact, images=exact.images.half(), texts=exact.texts.half())
         return measure(model, gallery, self.pairs.classes, self.sets, params.evaluate, whole=True)
 
+    def asked(self, model: Clip) -> Subject:
+        """A model as the further questions are put to it: with vectors in float32, as `expunge examine` does."""
+        params = self.place.params
+        gallery = view(model, self.pairs, params.embed.batch_size)
+        return Subject(model, measure(model, gallery, self.pairs.classes, self.sets, params.evaluate, whole=True))
+
     def judged(self, model: Clip, measured: Measured | None = None) -> JudgedModel:
         """What the judge is told of a model: all that it is told of a release."""
         return judged_model(measured or self.measure(model), traces(model, self.words), self.sets, {})
@@ -167,15 +173,13 @@ def told(subject: JudgedModel) -> dict[str, Any]:
 def examined(bench: Bench, methods: Sequence[str]) -> None:
     """Ask the further questions of the original, the gold standard and the models of `methods`."""
     params = bench.place.params
-    gold = Subject(bench.place.model(bench.catalog, bench.forgotten)[0], bench.retrained[0])
-    original = Subject(bench.base(), bench.original)
+    models = {ORIGINAL: bench.base, GOLD: lambda: bench.place.model(bench.catalog, bench.forgotten)[0]}
+    original, gold = (bench.asked(model()) for model in models.values())
     for name in (ORIGINAL, GOLD, *methods):
         if bench.has(EXAMINATION, name):
             continue
-        subject = {ORIGINAL: original, GOLD: gold}.get(name)
-        if subject is None:
-            model = bench.forget(name).clip
-            subject = Subject(model, bench.measure(model))
+        known = {ORIGINAL: original, GOLD: gold}
+        subject = known[name] if name in known else bench.asked(bench.forget(name).clip)
         answers = examine(subject, original, gold, bench.pairs, bench.sets, params)
         if bench.scenario.injected:
             answers["associations"] = associations.score(

@@ -41,11 +41,20 @@ def golds(names: Sequence[str]) -> dict[str, Subjects]:
 
 
 def forgotten(sets: Mapping[str, Mapping[int, Blocks]]) -> dict[str, dict[str, float]]:
-    """The spread of what is forgotten, over sets that were retrained more than once: set → seed → block `M`."""
+    """The spread of what is forgotten, over sets that were retrained more than once: set → seed → block `M`.
+
+    The logarithm of a standard deviation over n pairs varies by 1/√2n, times what pairs have in common. So each set is
+    brought to the size of the smallest before they are pooled.
+    """
     values: dict[str, list[list[float]]] = defaultdict(list)
+    smallest = min(block["forget"]["count"] for seeds in sets.values() for block in seeds.values())
     for seeds in sets.values():
         for figure in FORGOTTEN:
-            values[figure.name].append([figure.read(block["forget"]) for block in seeds.values()])
+            found = [(figure.read(block["forget"]), block["forget"]["count"]) for block in seeds.values()]
+            scaled = figure.name == "forget_deviation"
+            values[figure.name].append(
+                [value * math.sqrt(count / smallest) if scaled else value for value, count in found]
+            )
         values["membership"].append([block["mia_auc"] for block in seeds.values()])
     return {name: _pooled(groups) for name, groups in values.items()}
 
@@ -86,18 +95,24 @@ def _pooled(groups: list[list[float]]) -> dict[str, float]:
     return {"deviation": math.sqrt(squares / degrees), "degrees": degrees}
 
 
-def recorded_models(scenario: str, method: str) -> Subjects:
+def recorded_models(scenario: str, method: str, folder: Path = RESULTS) -> Subjects:
     """Seed → a recorded model, as the judge is told of it."""
-    return {run.seed: _subject(run.content) for run in _runs(scenario) if run.method == method}
+    found = [run for run in _runs(scenario, folder=folder) if run.method == method]
+    return {run.seed: _subject(run.content) for run in found if _is_whole(run.content)}
+
+
+def _is_whole(content: Mapping[str, Any]) -> bool:
+    """Whether the deviation over pairs was recorded: the first runs of the earlier recipe lack it."""
+    return "pair_similarity_sd" in content["metrics"]["forget"]
 
 
 def _subject(content: Mapping[str, Any]) -> JudgedModel:
-    similarities = np.array(content["similarities"])
-    return JudgedModel(content["metrics"], {}, {"": similarities}, content["traces"])
+    similarities = {"": np.array(content["similarities"])} if "similarities" in content else {}
+    return JudgedModel(content["metrics"], {}, similarities, content.get("traces", {}))
 
 
-def _runs(scenario: str, kind: str = RUN) -> list[Result]:
-    return [result for result in results.read(scenario) if result.kind == kind]
+def _runs(scenario: str, kind: str = RUN, folder: Path = RESULTS) -> list[Result]:
+    return [result for result in results.read(scenario, folder) if result.kind == kind]
 
 
 def scenarios() -> list[str]:
@@ -133,19 +148,19 @@ def methods_passed(names: Sequence[str]) -> Iterator[tuple[str, bool, list[str]]
             yield method, gate["passed"], _failed(gate)
 
 
-def judged_runs(names: Sequence[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def judged_runs(names: Sequence[str], folder: Path = RESULTS) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Method and the gate's checks of each recorded run, the original's left out."""
     for name in names:
-        for method, gate in _judged(name):
+        for method, gate in _judged(name, folder=folder):
             if method != ORIGINAL:
                 yield method, gate["checks"]
 
 
-def _judged(name: str, kind: str = RUN) -> Iterator[tuple[str, dict[str, Any]]]:
+def _judged(name: str, kind: str = RUN, folder: Path = RESULTS) -> Iterator[tuple[str, dict[str, Any]]]:
     params, known = load_params().gate, recorded()
-    seeds = recorded_models(name, GOLD)
-    for result in _runs(name, kind):
-        if result.method != GOLD and result.seed in seeds:
+    seeds = recorded_models(name, GOLD, folder)
+    for result in _runs(name, kind, folder):
+        if result.method != GOLD and result.seed in seeds and _is_whole(result.content):
             found = judge(params, _subject(result.content), [seeds[result.seed]], spread=known)
             yield result.method, found["gate"]
 

@@ -107,11 +107,12 @@ SIDES = {figure.name: figure.sides for figure in (*FORGOTTEN, *RETAINED, MEMBERS
 
 
 def small_set_variance(figure: JudgedFigure, retrainings: Sequence[Block], spread: Spread) -> float:
-    """What the figure of this set varies more between retrainings than the recorded spread says.
+    """What the figure of this set varies more, or less, between retrainings than the recorded spread says.
 
     The part of its variance that comes from single pairs is known from the retrainings at hand. Of recall all of it
     counts, since most recorded sets have a recall of nought, which does not vary: the binomial variance, by Jeffreys'
-    estimate of the share. Of the others only what a set has to itself that is smaller than those recorded.
+    estimate of the share. Of mean similarity only what a set has to itself that is smaller than those recorded. The
+    deviation over pairs varies inversely with their number: its spread is recorded for the smallest set.
     """
     count = retrainings[0]["count"]
     if figure.name == "forget_recall":
@@ -120,4 +121,4 @@ def small_set_variance(figure: JudgedFigure, retrainings: Sequence[Block], sprea
         return share * (1 - share) / count
     if figure.name == "forget_similarity":
         return spread.of_small_set(fmean(block["pair_similarity_sd"] ** 2 for block in retrainings), count)
-    return spread.of_small_set(0.5, count)  # the logarithm of a standard deviation over n pairs has variance 1 / 2n
+    return spread.deviations[figure.name] ** 2 * (spread.smallest / count - 1)

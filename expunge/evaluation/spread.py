@@ -24,7 +24,8 @@ class Spread:
 
     Attributes:
         deviations: figure → standard deviation of one retraining about the mean of all, in the figure's own unit.
-        smallest: pairs in the smallest forget set that they were measured on; smaller sets move more.
+        smallest: pairs in the smallest forget set that they were measured on; smaller sets move more. What the
+            deviation over pairs varies by is given for a set of that size: it falls as the root of the number of pairs.
     """
 
     deviations: dict[str, float]
@@ -34,7 +35,8 @@ class Spread:
         """Standard deviation of one retraining minus the mean of `references` others.
 
         Args:
-            extra: variance of a single set that comes on top, because it is smaller than those measured.
+            extra: variance of a single set that comes on top, because it is smaller than those measured; below 0 where
+                a larger one varies less.
         """
         return math.sqrt((self.deviations[figure] ** 2 + extra) * (1 + 1 / references))
 
