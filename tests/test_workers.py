@@ -53,7 +53,9 @@ def two_workers() -> Iterator[None]:
     """A Ray of this machine with two actors; the tests of this module share it."""
     ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'expunge[ray]'")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    # On a loaded machine a worker takes longer to start than the minute that Ray gives it.
+    patience = {"worker_register_timeout_seconds": 600}
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False, _system_config=patience)
     yield
     ray.shutdown()
 
@@ -69,6 +71,7 @@ def kill_an_actor() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_workers_embed_and_catalogue_to_the_same_bytes_and_one_that_is_killed_is_replaced(
     tmp_path: Path, two_workers: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
