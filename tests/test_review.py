@@ -16,9 +16,11 @@ import pytest
 from playwright.sync_api import Browser, Request, expect
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
+from prefect.events.worker import EventsWorker
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 from prefect.flow_runs import resume_flow_run
+from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 from prefect.utilities.urls import url_for
 from typer.testing import CliRunner
@@ -72,6 +74,9 @@ def secret(desk: Desk, tmp_path: Path) -> Iterator[str]:
         names = (PREFECT_API_URL, PREFECT_API_AUTH_STRING, PREFECT_UI_URL)
         with temporary_settings({name: client[name.name] for name in names}):
             yield client["PREFECT_API_AUTH_STRING"]
+            # What this process has to tell this server is told now: Prefect would wait for it for ever later.
+            APILogWorker.drain_all(timeout=30)
+            EventsWorker.drain_all(timeout=30)
     finally:
         server.terminate()
         server.wait(timeout=60)
