@@ -167,12 +167,13 @@ def test_an_unusable_key_is_named_before_anything_is_signed(tmp_path: Path, dama
 
 def test_the_command_shows_issues_and_keys(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     import expunge.commands.verify as commands
+    from expunge.cli import app
 
     paths, params = project
     monkeypatch.chdir(paths.root)
     monkeypatch.setattr(commands, "load_params", lambda path: params)
-    shown = CliRunner().invoke(commands.app, ["show", "r001", "--request", "req-0001"])
+    shown = CliRunner().invoke(app, ["certificate", "show", "r001", "--request", "req-0001"])
     assert shown.output.startswith("# Certificate of forgetting: request req-0001, release r001")
-    assert CliRunner().invoke(commands.app, ["issue", "r001"]).exit_code == 0
+    assert CliRunner().invoke(app, ["certificate", "issue", "r001"]).exit_code == 0
     for arguments in (["show", "r001", "--request", "../certificate"], ["issue", "r9"], ["new-key"]):
-        assert isinstance(CliRunner().invoke(commands.app, arguments).exception, ExpungeError)
+        assert isinstance(CliRunner().invoke(app, ["certificate", *arguments]).exception, ExpungeError)

@@ -26,7 +26,7 @@ def open_source(params):
 
 
 def _samples(params):
-    for number in range(60):
+    for number in range(160):
         stream = io.BytesIO()
         Image.new("RGB", (params.image_size,) * 2, (4 * number, 255 - 4 * number, 40)).save(stream, "PNG")
         yield Sample(
@@ -84,7 +84,7 @@ def test_a_source_is_one_file_and_one_setting(library: Path) -> None:
     (library / "expunge" / "corpus" / "sources" / "colours.py").write_text(SOURCE.lstrip())
     write_params(library, tiny_params(catalog={"source": "colours"}))
     out = run(library, sys.executable, "-m", "expunge.steps.catalog", "base", PYTHONPATH=str(library)).stdout
-    assert "catalog: 60 samples" in out
+    assert "catalog: 160 samples" in out
 
 
 def test_another_package_brings_a_source_by_an_entry_point(library: Path) -> None:
@@ -95,7 +95,7 @@ def test_another_package_brings_a_source_by_an_entry_point(library: Path) -> Non
     (info / "entry_points.txt").write_text("[expunge.sources]\ncolours = elsewhere:open_source\n")
     write_params(library, tiny_params(catalog={"source": "colours"}))
     out = run(library, sys.executable, "-m", "expunge.steps.catalog", "base", PYTHONPATH=str(library)).stdout
-    assert "catalog: 60 samples" in out
+    assert "catalog: 160 samples" in out
     write_params(library, tiny_params(catalog={"source": "colors"}))
     failed = run(library, sys.executable, "-m", "expunge.steps.catalog", "base", check=False, PYTHONPATH=str(library))
     assert failed.returncode == 1

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -134,10 +135,10 @@ def test_of_the_last_stage_alone_only_that_and_the_pooling_are_new(run: Any, par
 def test_cached_activations_give_the_embeddings_of_the_whole_tower(problem: Problem, parent: Clip) -> None:
     from expunge.unlearning.towers import last_stage_on
 
-    rows = [3, 0, 7]
+    rows = np.array([3, 0, 7])
     encode = last_stage_on(parent, problem.forget if len(problem.forget) > 7 else problem.retain)
     with torch.no_grad():
-        found = encode(parent, rows, 0)  # type: ignore[arg-type]
+        found = encode(parent, rows, 0, slice(None))
     pairs = problem.forget if len(problem.forget) > 7 else problem.retain
     assert torch.allclose(found, parent.encode_images(pairs.images(rows)), atol=5e-3)
 

@@ -90,4 +90,4 @@ def test_from_a_folder_of_pictures_to_a_purged_release_without_the_repository_an
 
     project = walk(tmp_path, folder_of_pictures, lambda folder, *command: installed.run(folder, *command).stdout)
     assert "passed" in installed.run(project, "expunge", "status").stdout
-    assert "bird number 5" not in installed.run(project, "expunge", "search", "--text", "bird", "-k", "117").stdout
+    assert "bird number 5 " not in installed.run(project, "expunge", "search", "--text", "bird", "-k", "117").stdout

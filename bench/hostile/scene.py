@@ -109,6 +109,7 @@ def commit(paths: Paths, target: str | None = None) -> None:
 
 def fill_in(paths: Paths) -> None:
     """Stand-ins for what stages would have written and nothing here has: DVC records every output."""
+    from expunge.corpus.quarantine import write_quarantine
     from expunge.lineage.dvc.objects import opened
 
     with opened(paths) as repo:
@@ -118,7 +119,10 @@ def fill_in(paths: Paths) -> None:
             continue
         target = path / "figure.svg" if not path.suffix else path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text("{}\n")
+        if path == paths.quarantine.resolve():
+            write_quarantine(path, [], 0, {})  # a purge reads it
+        else:
+            target.write_text("{}\n")
 
 
 def scene_at(root: Path, url: str = SQLITE) -> Scene:

@@ -105,10 +105,16 @@ def withhold(path: Path, betrays: Callable[[str], bool]) -> int:
 
     A row of the source that has a forgotten sample's id twice, or a file named by its caption, stands here although
     the catalog never had it. The row stays, with its reason, so that counts stay what they were.
+
+    Raises:
+        ExpungeError: the file is damaged.
     """
     if not path.is_file():
         return 0
-    table = pq.read_table(path)
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from None
     rows = table.to_pylist()
     found = [row for row in rows if betrays(row["location"]) or betrays(row["detail"])]
     if found:
@@ -132,7 +138,11 @@ def read_intake(path: Path) -> Intake | None:
         meta = json.loads((table.schema.metadata or {})[META])
         return Intake(meta["offered"], dict(Counter(map(str, table["reason"].to_pylist()))), meta["treated"])
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise ExpungeError(f"{path} is damaged ({type(error).__name__}); run `dvc repro catalog`.") from None
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> ExpungeError:
+    return ExpungeError(f"{path} is damaged ({type(error).__name__}); run `dvc repro catalog`.")
 
 
 def check_share(intake: Intake, limit: float, path: Path) -> None:
