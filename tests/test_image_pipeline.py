@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,8 @@ def test_a_picture_is_augmented_as_open_clips_trainer_does_and_never_twice_alike
     found = list(augmented(originals, AugmentationParams.model_validate(cfg), 0, keys, 0))
     assert torch.equal(torch.get_rng_state(), before)
     assert len({pixels.numpy().tobytes() for pixels in found}) == 4
-    again = list(augmented(originals, AugmentationParams.model_validate(cfg), 0, keys[2:], 1))
+    # As training does: not to the loader's end, where a worker's exit is waited for, which pytest's streams can disturb.
+    again = list(islice(augmented(originals, AugmentationParams.model_validate(cfg), 0, keys[2:], 1), len(keys[2:])))
     assert torch.equal(again[0], found[2])
     whole = originals.images([3])[0].float()
     assert float((found[0][0].float() - whole).abs().mean()) < float((whole - originals.images([4])[0]).abs().mean())
