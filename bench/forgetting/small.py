@@ -21,7 +21,7 @@ BLOCKS: dict[str, dict[str, Any]] = {
         "limit": 240,
         "image_size": 32,
         "rows_per_shard": 512,
-        "holdout": {"calibration": 0.1, "test_concepts": 0.08, "test_variants": 0.05},
+        "holdout": {"calibration": 0.2, "test_concepts": 0.08, "test_variants": 0.05},
     },
     "model": {
         "embed_dim": 32,
@@ -29,16 +29,18 @@ BLOCKS: dict[str, dict[str, Any]] = {
         "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
     },
     "train": {
-        "epochs": 24,
+        "epochs": 64,
         "batch_size": 40,
         "learning_rate": 0.004,
         "templates": ["{caption}", "{caption}", "{caption}", "a picture of {caption}"],
+        "small_pictures": None,
+        "text_finish": None,
     },
     "select": {"neighbours": 30, "random": 60},
 }
 """What differs from params.yaml; methods are cut down by `METHODS`."""
 METHODS: dict[str, dict[str, Any]] = {
-    "retrain_text": {"batch_size": 80, "steps": 40},
+    "retrain_text": {"batch_size": 80, "steps": 120, "learning_rate": 0.004},
     "cliperase_calibrated": {"retain_batch": 32, "remaining_batch": 16},
     "cliperase": {"retain_batch": 32, "steps": 40},
 }
