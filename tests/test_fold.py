@@ -9,12 +9,18 @@ import pytest
 import yaml
 
 from bench.chain import looked_at, measured, write_chain
+from bench.hostile.scene import Copies, build
+from bench.hostile.worker import do
 from expunge.lineage.dvc.fold import fold
 from expunge.lineage.dvc.locks import read_locks
 from expunge.lineage.dvc.stages import stage_groups
 from expunge.project.files import write_json
 from expunge.project.paths import BASE, Paths
 from expunge.proof.locked import lock_checks
+from expunge.proof.project import verify_project
+from expunge.purge import run as purging
+from expunge.purge.plan import plan
+from expunge.releases.chain import chain
 from project import run
 
 pytestmark = pytest.mark.slow
@@ -82,3 +88,17 @@ def test_a_fold_that_was_killed_is_done_again_and_a_release_that_failed_keeps_it
         assert fold(paths, set(), keep=2) == ["r001"]
     measured(tmp_path, "status")
     assert BASE in (tmp_path / "dvc.yaml").read_text()
+
+
+def test_a_purge_reaches_what_was_folded(tmp_path: Path) -> None:
+    template = build(tmp_path / "template")
+    with Copies(template, tmp_path / "copy").fresh() as scene:
+        for job in ("approve", "release"):
+            do(scene, job, 1)
+        assert chain(scene.paths) == [BASE, "r001", "r002"]
+        assert fold(scene.paths, set(), keep=1) == ["r001"]
+        with purging.alone(scene.paths):
+            journal = purging.begin(scene.paths, plan(scene.paths, scene.site.params, "r002"))
+            assert purging.finish(scene.paths, scene.site.params, journal)["clean"]
+        assert not scene.paths.release("r001").model.exists()
+        assert verify_project(scene.paths, scene.site.params).problems == []
