@@ -32,12 +32,11 @@ def test_the_spread_is_that_of_the_retrainings_that_were_measured(tmp_path: Path
         for number, value in enumerate(values)
     ]
     results.record([*lines, line(EPSILON, "ssd", 99, {"metrics": block(5.0)})], tmp_path)
-    found = agreement.small_spread(tmp_path)
+    found = agreement.small_spread(4.0, tmp_path)
     assert found.deviations["retain_recall"] == pytest.approx(pstdev(values))
-    assert found.deviations["membership"] == pytest.approx(pstdev(values) * math.sqrt(8 / 7))
-    assert found.smallest == 20
+    assert found.of_difference("membership", 1, 4.0) == pytest.approx(pstdev(values) * math.sqrt(2 * 8 / 7))
     with pytest.raises(ExpungeError, match="Measure retrainings first"):
-        agreement.small_spread(tmp_path / "nothing")
+        agreement.small_spread(4.0, tmp_path / "nothing")
 
 
 def test_agreement_is_counted_and_so_is_the_way_it_errs(tmp_path: Path) -> None:

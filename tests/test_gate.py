@@ -23,6 +23,7 @@ from expunge.settings import load_params
 from project import ROOT
 
 GATE = load_params(ROOT / "params.yaml").gate
+CAPTIONS = 15.0
 
 
 def block(recall: float, similarity: float, deviation: float = 0.22, count: int = 30) -> dict[str, float]:
@@ -55,7 +56,7 @@ def changed(**blocks: Any) -> dict[str, Any]:
 
 
 def subject(told: dict[str, Any]) -> JudgedModel:
-    return JudgedModel(told, traces=told.get("traces", {}))
+    return JudgedModel(told, traces=told.get("traces", {}), captions={"": told.get("captions", CAPTIONS)})
 
 
 def verdict(
@@ -126,24 +127,26 @@ def test_lost_neighbours_fail_as_over_generalised_and_better_ones_do_not() -> No
 
 
 def test_more_retrainings_make_a_sharper_judge() -> None:
-    further = changed(forget=block(0.0, 0.25 + 0.35))
+    allowed = GATE.spreads * recorded().of_difference("forget_similarity", 1, CAPTIONS)
+    further = changed(forget=block(0.0, 0.25 + 0.95 * allowed))
     assert verdict(further)[0]
     assert "forget_similarity" in verdict(further, [GOLD] * 5)[2]
 
 
-def test_a_small_set_may_lie_further_out_than_a_large_one() -> None:
-    two, thirty = (changed(forget=block(0.0, 0.7, count=count)) for count in (2, 30))
-    gold = changed(forget=block(0.0, 0.25, count=2))
-    assert "forget_similarity" not in verdict(two, [gold])[2]
-    assert "forget_similarity" in verdict(thirty)[2]
+def test_a_set_that_hangs_on_one_word_may_lie_further_out_than_one_of_many() -> None:
+    one, many = (changed(forget=block(0.0, 0.55), captions=captions) for captions in (1.5, 15.0))
+    assert "forget_similarity" not in verdict(one)[2]
+    assert "forget_similarity" in verdict(many)[2]
 
 
 def test_a_small_request_cannot_hide_behind_a_large_one() -> None:
     """Both together look like the retrained model; the one of them was not forgotten at all."""
-    subjects = [
-        JudgedModel(GOLD, {"req-1": block(0.0, 0.25, count=200), "req-2": block(recall, similarity, count=10)})
+    captions = {"": 110.0, "req-1": 100.0, "req-2": 8.0}
+    blocks = [
+        {"req-1": block(0.0, 0.25, count=200), "req-2": block(recall, similarity, count=10)}
         for recall, similarity in ((0.8, 0.85), (0.0, 0.2))
     ]
+    subjects = [JudgedModel(GOLD, requests, captions=captions) for requests in blocks]
     found = judge(GATE, subjects[0], subjects[1:])["gate"]
     failed = [check["name"] for check in found["checks"] if not check["passed"]]
     assert failed == ["forget_recall.req-2", "forget_similarity.req-2"]

@@ -39,8 +39,11 @@ IMPOSTORS = (UNTOUCHED, SWAPPED)
 SEEDS = 12
 
 
-def small_spread(folder: Path = epsilon.FOLDER) -> Spread:
+def small_spread(captions: float, folder: Path = epsilon.FOLDER) -> Spread:
     """What retrainings on the small corpus differ by, all measured on the same sets.
+
+    Args:
+        captions: the effective number of captions of the forgotten pairs.
 
     Raises:
         ExpungeError: fewer than eight were measured.
@@ -49,11 +52,11 @@ def small_spread(folder: Path = epsilon.FOLDER) -> Spread:
     blocks = {one.seed: one.content["metrics"] for one in found if one.method in (GOLD, epsilon.AGAIN)}
     if len(blocks) < 8:
         raise ExpungeError("Measure retrainings first: `python -m bench.forgetting.epsilon`.")
-    of_forgotten = spread_of_forgotten({SCENARIO: blocks})
+    of_forgotten = spread_of_forgotten({SCENARIO: blocks}, {SCENARIO: captions})
     deviations = {name: one["deviation"] for name, one in of_forgotten.items()}
     for figure in RETAINED:
         deviations[figure.name] = pstdev(figure.read(block[figure.group]) for block in blocks.values())
-    return Spread(deviations, min(block["forget"]["count"] for block in blocks.values()))
+    return Spread(deviations)
 
 
 def candidates(bench: Bench, methods: list[str], gold: Clip) -> Iterator[tuple[str, Clip]]:
@@ -115,15 +118,15 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(epsilon.METHODS))
     parser.add_argument("--results", type=Path, default=FOLDER, help="the folder to write to")
     options = parser.parse_args()
-    spread = small_spread()
-    if not all(math.isfinite(value) for value in spread.deviations.values()):
-        raise ExpungeError("A figure of the small corpus has no spread; measure more retrainings.")
     for number in range(options.seeds):
         seed = epsilon.seed_of(ORIGINAL, number)
         names = (RETRAINED, *IMPOSTORS, *options.methods)
         if all(results.has(SCENARIO, AGREEMENT, name, seed, options.results) for name in names):
             continue
         bench = Bench(small_workplace(seed), SCENARIOS[SCENARIO])
+        spread = small_spread(bench.captions[""])
+        if not all(math.isfinite(value) for value in spread.deviations.values()):
+            raise ExpungeError("A figure of the small corpus has no spread; measure more retrainings.")
         for name, content in verdicts(bench, options.methods, spread):
             results.record(results.measured(SCENARIO, AGREEMENT, name, seed, content), options.results)
             print(

@@ -10,6 +10,7 @@ from typing import Any
 from bench.forgetting.distance import GOLD, GROUPS, ORIGINAL, RECALL, SIMILARITY
 from bench.forgetting.results import EARLIER, EXAMINATION, RESULTS, RUN, Result, of_kind
 from bench.forgetting.scenarios import HARD, REPORTED, SCENARIOS, VALIDATION, Scenario
+from bench.forgetting.spread import judged_anew
 from bench.forgetting.tables import COLUMNS, Runs, covered, diagnoses, grouped, mean, table, times_cheaper
 from expunge.examination.answers import figures
 from expunge.examination.scores import scores
@@ -30,7 +31,7 @@ R@1 on the forget set (GS-LoRA, Zhao et al. 2024). NoMUS is the mean of the R@1 
 
 def appendix() -> str:
     """The whole page."""
-    runs, earlier = Runs(_runs(REPORTED)), Runs(_runs(REPORTED, EARLIER))
+    runs, earlier = Runs(judged_anew([one.name for one in REPORTED])), Runs(_runs(REPORTED))
     parts = [
         HEAD,
         "## Scenarios\n",
@@ -48,16 +49,17 @@ def appendix() -> str:
         "## Each scenario, by the earlier recipe\n\nR@1 / mean cosine in each set.\n",
         *(_scenario(one, earlier.results) for one in REPORTED),
         "## Hard forget sets\n\nChosen by `python -m bench.forgetting.hard`; not part of the means above.\n",
-        *(_scenario(one, _runs(HARD, EARLIER)) for one in HARD),
+        *(_scenario(one, _runs(HARD)) for one in HARD),
         "## What hyperparameters were chosen on\n",
-        *(_scenario(one, _runs(VALIDATION, EARLIER)) for one in VALIDATION),
+        *(_scenario(one, _runs(VALIDATION)) for one in VALIDATION),
         *_examinations(EARLIER, "## Further questions, by the earlier recipe"),
     ]
     return "\n".join(part for part in parts if part)
 
 
-def _runs(scenarios: Sequence[Scenario], folder: Path = RESULTS) -> list[Result]:
-    return of_kind(RUN, [scenario.name for scenario in scenarios], folder)
+def _runs(scenarios: Sequence[Scenario]) -> list[Result]:
+    """Runs by the earlier recipe."""
+    return of_kind(RUN, [scenario.name for scenario in scenarios], EARLIER)
 
 
 def _means(runs: Sequence[Result]) -> str:

@@ -1,19 +1,23 @@
 """Exact unlearning, measured: sharded adapters and a linear probe → lines of kind `exact` in the scenario's results.
 
-`python -m bench.forgetting.exact --scenarios random` measures what is missing. Both forget exactly by construction,
-which tests prove; the questions here are what the model is worth before, and what a deletion costs. The sharded model's
-backbone is trained on the half of the training samples that a hash of the id makes public; samples of the scenario's
-forget set are never public.
+`python -m bench.forgetting.exact --scenarios random` measures what is missing. All forget exactly by construction,
+which tests prove; the questions here are what the model is worth before, and what a deletion costs. *sharded* is an
+ensemble that forgets the scenario's set; its backbone is trained on the half of the training samples that a hash of the
+id makes public, of which none are in that set. *slices* is what `train.sharded` serves: one model, of which one sample
+is deleted.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from bench.forgetting.models import workplace
 from bench.forgetting.results import EXACT, RESULTS
@@ -22,12 +26,14 @@ from bench.forgetting.scenarios import SCENARIOS
 from expunge.evaluation.sets import rows_of
 from expunge.exact import sharded
 from expunge.exact.probe import Probe
+from expunge.models.clip import Clip
+from expunge.models.retrain import train_from_scratch
 from expunge.models.settings import ShardedParams
-from expunge.models.slices import public_share
+from expunge.models.slices import place, public_share
 
 PUBLIC = 0.5
 RIDGE = 1.0
-SHARDED, PROBE = "sharded", "probe"
+SHARDED, PROBE, SLICES = "sharded", "probe", "slices"
 
 
 def measure_sharded(bench: Bench) -> dict[str, Any]:
@@ -87,7 +93,43 @@ def measure_probe(bench: Bench) -> dict[str, Any]:
     }
 
 
-MEASURED = {PROBE: measure_probe, SHARDED: measure_sharded}
+def measure_slices(bench: Bench) -> dict[str, Any]:
+    """What `train.sharded` costs: training, deleting one sample of the last or the first slice of a shard, and training
+    anew without it, which must give the same bits."""
+    sharding = ShardedParams()
+    train = bench.place.params.train.model_copy(update={"sharded": sharding})
+    params = bench.place.params.model_copy(update={"train": train})
+    ids, checkpoints = bench.catalog.split_ids("train"), bench.place.work / "checkpoints"
+
+    def trained(without: set[str], known: Mapping[str, Tensor] | None) -> tuple[Clip, dict[str, float]]:
+        start, spent = time.perf_counter(), time.process_time()
+        model, curve, _ = train_from_scratch(bench.catalog, params, without, checkpoints, known=known)
+        seconds, cpu = time.perf_counter() - start, time.process_time() - spent
+        slices = len(curve) if known else sharding.shards * sharding.slices
+        return model, {"seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1), "slices": slices}
+
+    whole, training = trained(set(), None)
+    deletions = {}
+    for name, slice_ in (("last", sharding.slices - 1), ("first", 0)):
+        private = ids - public_share(ids, sharding.public_share)
+        gone = {min(one for one in private if place(one, sharding) == (0, slice_))}
+        quick, cost = trained(gone, whole.parts)
+        anew, again = trained(gone, None)
+        deletions[name] = {"deletion": cost, "training_anew": again, "same_bits": _same(quick, anew)}
+    return {
+        "values": sharding.model_dump(),
+        "metrics": bench.measure(whole).metrics,
+        "cost": {"training": training},
+        "deletions": deletions,
+    }
+
+
+def _same(one: Clip, other: Clip) -> bool:
+    weights = other.model.state_dict()
+    return all(torch.equal(value, weights[name]) for name, value in one.model.state_dict().items())
+
+
+MEASURED = {PROBE: measure_probe, SHARDED: measure_sharded, SLICES: measure_slices}
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ from expunge.embeddings.gallery import Encoder, view
 from expunge.embeddings.views import Views
 from expunge.evaluation.gate import JudgedModel, judge
 from expunge.evaluation.measure import Measured, measure
+from expunge.evaluation.overlap import effective_by_request
 from expunge.evaluation.release import judged_model, searched_words
 from expunge.evaluation.sets import Sets, column, release_sets
 from expunge.evaluation.traces import Words, traces
@@ -90,6 +91,11 @@ class Bench:
         return searched_words(self.catalog, self.base(), self.sets, self.forgotten, self.place.params)
 
     @cached_property
+    def captions(self) -> dict[str, float]:
+        """The effective number of captions of what is to be forgotten."""
+        return effective_by_request(self.base(), self.catalog, self.sets.groups["forget"], {})
+
+    @cached_property
     def gold(self) -> JudgedModel:
         """What the judge is told of the gold standard."""
         return self.judged(self.place.model(self.catalog, self.forgotten)[0], self.retrained[0])
@@ -131,7 +137,7 @@ class Bench:
 
     def judged(self, model: Clip, measured: Measured | None = None) -> JudgedModel:
         """What the judge is told of a model: all that it is told of a release."""
-        return judged_model(measured or self.measure(model), traces(model, self.words), self.sets, {})
+        return judged_model(measured or self.measure(model), traces(model, self.words), self.sets, {}, self.captions)
 
     def verdict(self, subject: JudgedModel) -> dict[str, Any]:
         """Gate and diagnosis of a model against the gold standard."""
@@ -165,9 +171,14 @@ def run(bench: Bench, method: str, joint: bool = False) -> dict[str, Any]:
 
 
 def told(subject: JudgedModel) -> dict[str, Any]:
-    """What is kept of a model, so that it can be judged again: figures, traces, similarities of the forgotten pairs."""
-    similarities = subject.similarities[""].tolist()
-    return {"metrics": subject.metrics, "traces": subject.traces, "similarities": similarities}
+    """What is kept of a model, so that it can be judged again."""
+    similarities, captions = subject.similarities[""].tolist(), subject.captions[""]
+    return {
+        "metrics": subject.metrics,
+        "traces": subject.traces,
+        "similarities": similarities,
+        "effective_captions": captions,
+    }
 
 
 def examined(bench: Bench, methods: Sequence[str]) -> None:

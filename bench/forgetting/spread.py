@@ -2,7 +2,8 @@
 
 Sources are the gold standards of the benchmark, each scenario retrained with several seeds.
 
-- Of what is forgotten: pooled variance about the mean of each set's retrainings.
+- Of what is forgotten: pooled variance about the mean of each set's retrainings, each times the effective number of
+  captions that the set hangs on (`expunge.evaluation.overlap`), recall's as it is.
 - Of what stays: a gold standard minus the original of the same seed. Both were trained on these pairs, so they differ
   as two trainings differ, on the same pairs; half of the mean square is the variance of one.
 """
@@ -23,7 +24,7 @@ from bench.forgetting import results
 from bench.forgetting.distance import GOLD, ORIGINAL
 from bench.forgetting.results import IMPOSTOR, RESULTS, RUN, Result
 from bench.forgetting.scenarios import SCENARIOS
-from expunge.evaluation.figures import FORGOTTEN, RETAINED
+from expunge.evaluation.figures import FORGOTTEN, MEMBERSHIP, RETAINED
 from expunge.evaluation.gate import JudgedModel, judge
 from expunge.evaluation.spread import Spread, recorded
 from expunge.project.files import rounded, write_json
@@ -40,22 +41,20 @@ def golds(names: Sequence[str]) -> dict[str, Subjects]:
     return {name: recorded_models(name, GOLD) for name in names}
 
 
-def forgotten(sets: Mapping[str, Mapping[int, Blocks]]) -> dict[str, dict[str, float]]:
-    """The spread of what is forgotten, over sets that were retrained more than once: set → seed → block `M`.
+def forgotten(sets: Mapping[str, Mapping[int, Blocks]], captions: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """The spread of what is forgotten, over sets that were retrained more than once.
 
-    The logarithm of a standard deviation over n pairs varies by 1/√2n, times what pairs have in common. So each set is
-    brought to the size of the smallest before they are pooled.
+    Args:
+        sets: set → seed → block `M`.
+        captions: set → the effective number of captions that it hangs on.
     """
     values: dict[str, list[list[float]]] = defaultdict(list)
-    smallest = min(block["forget"]["count"] for seeds in sets.values() for block in seeds.values())
-    for seeds in sets.values():
+    for name, seeds in sets.items():
+        root = math.sqrt(captions[name])
         for figure in FORGOTTEN:
-            found = [(figure.read(block["forget"]), block["forget"]["count"]) for block in seeds.values()]
-            scaled = figure.name == "forget_deviation"
-            values[figure.name].append(
-                [value * math.sqrt(count / smallest) if scaled else value for value, count in found]
-            )
-        values["membership"].append([block["mia_auc"] for block in seeds.values()])
+            scale = root if figure.by_caption else 1.0
+            values[figure.name].append([figure.read(block["forget"]) * scale for block in seeds.values()])
+        values[MEMBERSHIP.name].append([block["mia_auc"] * root for block in seeds.values()])
     return {name: _pooled(groups) for name, groups in values.items()}
 
 
@@ -84,8 +83,8 @@ def spread(names: Sequence[str]) -> dict[str, Any]:
 
 def _content(names: Sequence[str], sets: Mapping[str, Subjects]) -> dict[str, Any]:
     blocks = {name: {seed: one.metrics for seed, one in seeds.items()} for name, seeds in sets.items()}
-    counts = [block["forget"]["count"] for seeds in blocks.values() for block in seeds.values()]
-    return {"smallest_set": min(counts), "figures": rounded(forgotten(blocks) | retained(names))}
+    captions = {name: next(iter(seeds.values())).captions[""] for name, seeds in sets.items()}
+    return {"figures": rounded(forgotten(blocks, captions) | retained(names))}
 
 
 def _pooled(groups: list[list[float]]) -> dict[str, float]:
@@ -108,7 +107,8 @@ def _is_whole(content: Mapping[str, Any]) -> bool:
 
 def _subject(content: Mapping[str, Any]) -> JudgedModel:
     similarities = {"": np.array(content["similarities"])} if "similarities" in content else {}
-    return JudgedModel(content["metrics"], {}, similarities, content.get("traces", {}))
+    captions = {"": content["effective_captions"]}
+    return JudgedModel(content["metrics"], {}, similarities, content.get("traces", {}), captions)
 
 
 def _runs(scenario: str, kind: str = RUN, folder: Path = RESULTS) -> list[Result]:
@@ -130,7 +130,7 @@ def retrainings_refused(names: Sequence[str]) -> Iterator[tuple[str, bool, list[
     for name, seeds in sets.items():
         others = [other for other in names if other != name]
         content = _content(others, {other: sets[other] for other in sets if other != name})
-        known = Spread({key: value["deviation"] for key, value in content["figures"].items()}, content["smallest_set"])
+        known = Spread({key: value["deviation"] for key, value in content["figures"].items()})
         originals = recorded_models(name, ORIGINAL)
         for own, candidate in seeds.items():
             for other, reference in seeds.items():
@@ -144,25 +144,35 @@ def retrainings_refused(names: Sequence[str]) -> Iterator[tuple[str, bool, list[
 def methods_passed(names: Sequence[str]) -> Iterator[tuple[str, bool, list[str]]]:
     """Each recorded run of a method, each impostor and the original, judged by the gold standard of its seed."""
     for name in names:
-        for method, gate in [*_judged(name), *_judged(name, IMPOSTOR)]:
-            yield method, gate["passed"], _failed(gate)
+        for result, found in [*_judged(name), *_judged(name, IMPOSTOR)]:
+            yield result.method, found["gate"]["passed"], _failed(found["gate"])
 
 
 def judged_runs(names: Sequence[str], folder: Path = RESULTS) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Method and the gate's checks of each recorded run, the original's left out."""
     for name in names:
-        for method, gate in _judged(name, folder=folder):
-            if method != ORIGINAL:
-                yield method, gate["checks"]
+        for result, found in _judged(name, folder=folder):
+            if result.method != ORIGINAL:
+                yield result.method, found["gate"]["checks"]
 
 
-def _judged(name: str, kind: str = RUN, folder: Path = RESULTS) -> Iterator[tuple[str, dict[str, Any]]]:
+def judged_anew(names: Sequence[str]) -> list[Result]:
+    """The recorded runs with the diagnosis of the present gate, which may not be that of the day they were recorded."""
+    runs = []
+    for name in names:
+        found = {result.key: verdict["diagnosis"] for result, verdict in _judged(name)}
+        for run in _runs(name):
+            verdict = {"diagnosis": found[run.key]} if run.key in found and run.method != ORIGINAL else {}
+            runs.append(replace(run, content=run.content | verdict))
+    return runs
+
+
+def _judged(name: str, kind: str = RUN, folder: Path = RESULTS) -> Iterator[tuple[Result, dict[str, Any]]]:
     params, known = load_params().gate, recorded()
     seeds = recorded_models(name, GOLD, folder)
     for result in _runs(name, kind, folder):
         if result.method != GOLD and result.seed in seeds and _is_whole(result.content):
-            found = judge(params, _subject(result.content), [seeds[result.seed]], spread=known)
-            yield result.method, found["gate"]
+            yield result, judge(params, _subject(result.content), [seeds[result.seed]], spread=known)
 
 
 def _failed(gate: Mapping[str, Any]) -> list[str]:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
-from expunge.evaluation.spread import Spread
-
 Block = Mapping[str, Any]
 
 
@@ -39,6 +37,7 @@ class JudgedFigure:
         group: the set that it is read on.
         read: block → value.
         needs: pairs that there must be at least.
+        by_caption: whether it varies between retrainings as a mean over the captions of a set does (see `overlap`).
     """
 
     name: str
@@ -49,6 +48,7 @@ class JudgedFigure:
     group: str = "forget"
     read: Callable[[Block], float] = _similarity
     needs: int = 1
+    by_caption: bool = False
 
 
 FORGOTTEN = (
@@ -57,13 +57,18 @@ FORGOTTEN = (
         "Share of forgotten pictures and captions that still find each other first, against retrained models.",
         read=_both_ways,
     ),
-    JudgedFigure("forget_similarity", "Mean similarity of the forgotten pairs, against that of retrained models."),
+    JudgedFigure(
+        "forget_similarity",
+        "Mean similarity of the forgotten pairs, against that of retrained models.",
+        by_caption=True,
+    ),
     JudgedFigure(
         "forget_deviation",
         "How much the forgotten pairs differ among themselves in similarity, against retrained models.",
         above="over-generalised",
         read=_deviation,
         needs=8,
+        by_caption=True,
     ),
 )
 """Of the forgotten pairs, all together and request by request."""
@@ -83,7 +88,7 @@ RETAINED = tuple(
 """Of the pairs that stay; only a loss counts."""
 
 
-MEMBERSHIP = JudgedFigure("membership", "Membership attack's AUC against that on retrained models.")
+MEMBERSHIP = JudgedFigure("membership", "Membership attack's AUC against that on retrained models.", by_caption=True)
 SHAPE = JudgedFigure(
     "forget_shape",
     "Distribution of the forgotten pairs' similarities about their mean, against that of retrained models.",
@@ -106,19 +111,15 @@ SIDES = {figure.name: figure.sides for figure in (*FORGOTTEN, *RETAINED, MEMBERS
 """Figure → on which side of the retrainings a gap counts."""
 
 
-def small_set_variance(figure: JudgedFigure, retrainings: Sequence[Block], spread: Spread) -> float:
-    """What the figure of this set varies more, or less, between retrainings than the recorded spread says.
+def chance_variance(figure: JudgedFigure, retrainings: Sequence[Block]) -> float:
+    """What a figure of this set varies by chance on top of the recorded spread.
 
-    The part of its variance that comes from single pairs is known from the retrainings at hand. Of recall all of it
-    counts, since most recorded sets have a recall of nought, which does not vary: the binomial variance, by Jeffreys'
-    estimate of the share. Of mean similarity only what a set has to itself that is smaller than those recorded. The
-    deviation over pairs varies inversely with their number: its spread is recorded for the smallest set.
+    Of recall all of it counts, since most recorded sets have a recall of nought, which does not vary: the binomial
+    variance, by Jeffreys' estimate of the share among the retrainings at hand.
     """
+    if figure.name != "forget_recall":
+        return 0.0
     count = retrainings[0]["count"]
-    if figure.name == "forget_recall":
-        hits = fmean(_both_ways(block) for block in retrainings) * count
-        share = (hits + 0.5) / (count + 1)
-        return share * (1 - share) / count
-    if figure.name == "forget_similarity":
-        return spread.of_small_set(fmean(block["pair_similarity_sd"] ** 2 for block in retrainings), count)
-    return spread.deviations[figure.name] ** 2 * (spread.smallest / count - 1)
+    hits = fmean(_both_ways(block) for block in retrainings) * count
+    share = (hits + 0.5) / (count + 1)
+    return share * (1 - share) / count

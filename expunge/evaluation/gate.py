@@ -28,7 +28,7 @@ from expunge.evaluation.figures import (
     ROWS,
     SHAPE,
     JudgedFigure,
-    small_set_variance,
+    chance_variance,
 )
 from expunge.evaluation.settings import GateParams
 from expunge.evaluation.spread import Spread, recorded
@@ -71,12 +71,15 @@ class JudgedModel:
         requests: request id → its forget figures.
         similarities: cosines of the forgotten pairs, under "" of all, and by request id; may be left out.
         traces: what its text tower itself tells; may be left out.
+        captions: the effective number of captions (`overlap`) of the forgotten pairs, under "" of all, and by request
+            id; 1, which allows the most, where it is left out.
     """
 
     metrics: Mapping[str, Any]
     requests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     similarities: Mapping[str, np.ndarray] = field(default_factory=dict)
     traces: Mapping[str, Any] = field(default_factory=dict)
+    captions: Mapping[str, float] = field(default_factory=dict)
 
 
 def judge(
@@ -109,6 +112,7 @@ def judge(
             "passed": all(check.passed for check in checks),
             "reference": "estimate" if original else "gold",
             "retrainings": len(retrainings),
+            "effective_captions": dict(unlearned.captions),
             "checks": [{key: value for key, value in asdict(check).items() if key != "kind"} for check in checks],
         },
         "diagnosis": diagnose(checks),
@@ -150,8 +154,8 @@ def _forgotten(
             if figure.needs > blocks[0]["count"]:
                 continue
             measured, *known = (figure.read(block) for block in blocks)
-            extra = small_set_variance(figure, blocks[1:], spread)
-            deviation = spread.of_difference(figure.name, len(known), extra)
+            hangs_on = unlearned.captions.get(part, 1.0) if figure.by_caption else 1.0
+            deviation = spread.of_difference(figure.name, len(known), hangs_on, chance_variance(figure, blocks[1:]))
             yield _check(params, figure, _named(figure.name, part), measured, fmean(known), deviation)
         if shape := _shape(params, part, unlearned, retrainings):
             yield shape
@@ -163,8 +167,8 @@ def _membership(
 ) -> Iterator[Check]:
     if "mia_auc" in unlearned.metrics:
         known = [subject.metrics["mia_auc"] for subject in retrainings]
-        deviation = spread.of_difference("membership", len(known))
-        yield _check(params, MEMBERSHIP, "membership", unlearned.metrics["mia_auc"], fmean(known), deviation)
+        deviation = spread.of_difference(MEMBERSHIP.name, len(known), unlearned.captions.get("", 1.0))
+        yield _check(params, MEMBERSHIP, MEMBERSHIP.name, unlearned.metrics["mia_auc"], fmean(known), deviation)
 
 
 def _shape(params: GateParams, part: str, unlearned: JudgedModel, retrainings: Sequence[JudgedModel]) -> Check | None:

@@ -140,12 +140,14 @@ class Threshold(Block):
 
 
 class GateResult(Block):
-    """The gate's verdict; `reference` says whether a gold standard or an estimate was compared with, and `retrainings`
-    how many models that is."""
+    """The gate's verdict; `reference` says whether a gold standard or an estimate was compared with, `retrainings` how
+    many models that is, and `effective_captions` how many captions the forgotten pairs hang on: under "" all of them,
+    and by request id."""
 
     passed: bool
     reference: Literal["gold", "estimate"]
     retrainings: int = 1
+    effective_captions: dict[str, float] = Field(default_factory=dict)
     checks: tuple[Threshold, ...]
 
     @property

@@ -13,6 +13,7 @@ from expunge.evaluation.gate import JudgedModel, judge
 from expunge.evaluation.inputs import ReleaseInputs
 from expunge.evaluation.levels import expected_similarity
 from expunge.evaluation.measure import Measured, group_metrics, measure, relearn
+from expunge.evaluation.overlap import effective_by_request
 from expunge.evaluation.sets import Sets, release_sets, rows_of
 from expunge.evaluation.stand_ins import stand_ins
 from expunge.evaluation.traces import Words, traces, words_of
@@ -87,7 +88,8 @@ def judge_release(asked: ReleaseInputs, params: Params) -> Judged:
             found[name] = traces(model, words)
             report(number, len(models))
 
-    subjects = {name: judged_model(seen, found[name], sets, requests) for name, seen in measured.items()}
+    captions = effective_by_request(models["original"], catalog, sets.groups["forget"], requests)
+    subjects = {name: judged_model(seen, found[name], sets, requests, captions) for name, seen in measured.items()}
 
     if "retrained" in measured:
         verdict = judge(params.gate, subjects["unlearned"], [subjects["retrained"]])
@@ -95,19 +97,26 @@ def judge_release(asked: ReleaseInputs, params: Params) -> Judged:
     original, retrained = measured["original"], []
     for model in stand_ins(catalog, models["original"], original.gallery, forgotten, params):
         seen = measure(model, views(model), classes, sets, params.evaluate)
-        retrained.append(judged_model(seen, traces(model, words), sets, requests))
+        retrained.append(judged_model(seen, traces(model, words), sets, requests, captions))
     verdict = judge(params.gate, subjects["unlearned"], retrained, subjects["original"])
     return Judged(sets, forgotten, requests, measured, found, verdict)
 
 
-def judged_model(seen: Measured, traced: dict[str, Any], sets: Sets, requests: Mapping[str, np.ndarray]) -> JudgedModel:
-    """What the judge is told of one model, from what was measured and what its text tower tells."""
+def judged_model(
+    seen: Measured,
+    traced: dict[str, Any],
+    sets: Sets,
+    requests: Mapping[str, np.ndarray],
+    captions: Mapping[str, float],
+) -> JudgedModel:
+    """What the judge is told of one model: what was measured, what its text tower tells, what its sets hang on."""
     similarities = seen.gallery.similarities.double().numpy()
     return JudgedModel(
         seen.metrics,
         {name: group_metrics(seen.gallery, seen.matches, seen.named, rows) for name, rows in requests.items()},
         {"": similarities[sets.groups["forget"]]} | {name: similarities[rows] for name, rows in requests.items()},
         traced,
+        captions,
     )
 
 

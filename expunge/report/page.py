@@ -121,6 +121,7 @@ def _release_content(facts: Facts, metrics: ReleaseMetrics) -> dict[str, Any]:
         "failed": [judgement.failure(metrics, check) for check in metrics.gate.failed],
         "advice": advice(metrics, facts.gate),
         "judged": judgement.groups(metrics),
+        "captions": metrics.gate.effective_captions.get(""),
         "bands": judgement.bands(metrics),
         "ladder": judgement.ladder(metrics, facts.rungs or (metrics.method,)),
         "settings": settings,

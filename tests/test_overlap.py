@@ -1,0 +1,55 @@
+"""How many captions a set hangs on: Kish's effective sample size over the words that captions share."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+
+import pytest
+
+from bench.forgetting.distance import GOLD
+from bench.forgetting.spread import recorded_models, scenarios
+from expunge.evaluation.overlap import effective_captions
+from expunge.evaluation.spread import recorded
+from models import tiny_clip
+from project import ROOT
+
+
+def test_captions_without_a_word_in_common_count_in_full() -> None:
+    assert effective_captions(tiny_clip(), ["crow", "tulip", "violin"]) == pytest.approx(3.0)
+
+
+def test_one_caption_many_times_counts_once() -> None:
+    assert effective_captions(tiny_clip(), ["red apple"] * 40) == pytest.approx(1.0)
+
+
+def test_captions_that_share_half_of_their_words_count_as_kish_says() -> None:
+    captions = ["red apple", "red balloon", "red car"]
+    share = 1 / 2  # cosine of two sets of two tokens with one in common
+    assert effective_captions(tiny_clip(), captions) == pytest.approx(3 / (1 + 2 * share))
+
+
+def test_empty_captions_share_nothing() -> None:
+    assert effective_captions(tiny_clip(), ["", "", "crow"]) == pytest.approx(3.0)
+
+
+def test_sets_of_few_effective_captions_moved_most_between_recorded_retrainings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The rule was read off these sets: between them the spread differs tenfold, in its unit by less than threefold."""
+    monkeypatch.chdir(ROOT)
+    found: dict[str, list[float]] = defaultdict(list)
+    captions = {}
+    for name in scenarios():
+        for model in recorded_models(name, GOLD).values():
+            found[name].append(model.metrics["forget"]["pair_similarity"])
+            captions[name] = model.captions[""]
+    spreads = {name: _deviation(values) for name, values in found.items() if len(values) > 2}
+    assert max(spreads.values()) > 5 * min(spreads.values())
+    unit = recorded().deviations["forget_similarity"]
+    assert all(1 / 3 < value * math.sqrt(captions[name]) / unit < 3 for name, value in spreads.items())
+
+
+def _deviation(values: list[float]) -> float:
+    mean = sum(values) / len(values)
+    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
