@@ -1,6 +1,7 @@
-"""A small corpus and a small model, on which a training takes seconds: for questions that need it dozens of times.
+"""Small corpora and a small model, on which a training takes seconds: for questions that need dozens of them.
 
-What is found on it holds for it: every page that shows such figures says so.
+*small* has 240 pictures, *medium* 960, of which every validation scenario but one has some. What is found on them holds
+for them: every page that shows such figures says so.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from bench.forgetting.models import Workplace
 from expunge.project.paths import Paths
 from expunge.settings import Params
 
-WORK = Path(".expunge/bench-small")
+WORK, MEDIUM_WORK = Path(".expunge/bench-small"), Path(".expunge/bench-medium")
+SMALL: dict[str, dict[str, Any]] = {}
+MEDIUM: dict[str, dict[str, Any]] = {"catalog": {"limit": 960}, "train": {"epochs": 48}}
+"""Beyond `BLOCKS`."""
 BLOCKS: dict[str, dict[str, Any]] = {
     "compute": {"device": "cpu", "threads": 1, "precision": "fp32"},
     "catalog": {
@@ -46,11 +50,11 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-def small_params(seed: int) -> Params:
-    """params.yaml, cut down, with `seed`."""
+def small_params(seed: int, corpus: dict[str, dict[str, Any]] = SMALL) -> Params:
+    """params.yaml, cut down to a corpus, with `seed`."""
     content = yaml.safe_load(Paths().params.read_text(encoding="utf-8"))
     for name, block in BLOCKS.items():
-        content[name] |= block
+        content[name] |= block | corpus.get(name, {})
     for name, block in METHODS.items():
         content["unlearn"]["methods"][name] |= block
     return Params.model_validate(content | {"seed": seed})
@@ -59,3 +63,8 @@ def small_params(seed: int) -> Params:
 def small_workplace(seed: int) -> Workplace:
     """The workplace of one seed on the small corpus."""
     return Workplace(small_params(seed), WORK)
+
+
+def medium_workplace(seed: int) -> Workplace:
+    """The workplace of one seed on the medium corpus."""
+    return Workplace(small_params(seed, MEDIUM), MEDIUM_WORK)

@@ -1,20 +1,23 @@
-"""The sections of docs/benchmark.md that tell what was found on the small corpus."""
+"""The sections of docs/benchmark.md that tell what was found on the small corpora."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
 
-from bench.forgetting import agreement, epsilon, results
-from bench.forgetting.small import BLOCKS
+from bench.forgetting import agreement, epsilon, ranked, results, tune
+from bench.forgetting.small import BLOCKS, MEDIUM
 from bench.forgetting.tables import table
-from bench.forgetting.tune import FOLDER as TUNED
-from bench.forgetting.tune import TUNING
 
 
 def small_sections() -> list[str]:
-    """Those that have results: ε, the judge without gold, the search."""
-    return [epsilon_section(epsilon.FOLDER), agreement_section(agreement.FOLDER), tuning_section(TUNED)]
+    """Those that have results: ε, the judge without gold, the search and what it led to."""
+    return [
+        epsilon_section(epsilon.FOLDER),
+        agreement_section(agreement.FOLDER),
+        tuning_section(tune.FOLDER),
+        ranked_section(ranked.FOLDER),
+    ]
 
 
 def epsilon_section(folder: Path) -> str:
@@ -76,7 +79,7 @@ section before by `python -m bench.forgetting.agreement`; on the whole corpus it
 
 def tuning_section(folder: Path) -> str:
     """What the search found; empty where nothing was searched."""
-    found = [one for corpus in ("whole", "small") for one in results.of_kind(TUNING, [corpus], folder)]
+    found = [one for corpus in (tune.WHOLE, tune.MEDIUM) for one in results.of_kind(tune.TUNING, [corpus], folder)]
     if not found:
         return ""
     rows = [
@@ -89,13 +92,39 @@ def tuning_section(folder: Path) -> str:
             f"{one.content['as_shipped']:.1f}",
             f"{one.content['best']:.1f}",
         ]
-        for one in found
+        for one in sorted(found, key=lambda one: one.content["best"])
     ]
     head = ["method", "weights", "corpus", "scenarios", "trials", "average gap as shipped", "best found"]
     return f"""## The same search for all
 
 Hyperparameters drawn by one rule around those of `params.yaml`, the same number of trials each, on validation
-scenarios only (`python -m bench.forgetting.tune`). The best ones are in bench/results/tuning/; `params.yaml` and the
-tables above keep what was shipped. The best of several draws looks better than it is.
+scenarios only (`python -m bench.forgetting.tune --medium`), on a **medium corpus** of {MEDIUM["catalog"]["limit"]}
+pictures and the small model of the sections above. The best ones are in bench/results/tuning/; `params.yaml` and the
+tables above keep what was shipped. The best of several draws looks better than it is: the next table has other sets.
 
 {table(head, rows)}"""
+
+
+def ranked_section(folder: Path) -> str:
+    """Methods with what the search found, on other sets; empty where nothing was measured."""
+    rows = ranked.ranking(folder)
+    if not rows:
+        return ""
+    cells = [
+        [
+            f"*{row['method']} with another seed*" if row["method"] == ranked.AGAIN else f"`{row['method']}`",
+            str(row["runs"]),
+            f"**{row['average_gap']:.1f}**",
+            *(f"{row[key]:.3f}" for key in ranked.ALL[1:]),
+            f"{row['cheaper']:.1f}×",
+        ]
+        for row in rows
+    ]
+    names = " ".join(f"`{name}`" for name in ranked.SETS)
+    head = ["method", "runs", "average gap", *(key.replace("_", " ") for key in ranked.ALL[1:]), "cheaper"]
+    return f"""## One bar for all
+
+Every method with the best that the search found for it, on sets that nothing was searched on ({names}), mean distance
+from a gold standard of the same seed, on the same medium corpus (`python -m bench.forgetting.ranked`).
+
+{table(head, cells)}"""

@@ -3,7 +3,7 @@
 A table ranks methods fairly only where each was given the same chance. For each method and each choice of weights (all
 of them; the text tower alone, where the method can be told) a study draws hyper-parameters around those of params.yaml
 by the same rule, forgets the validation scenarios, and is scored by the average gap to the gold standard, in percentage
-points. `python -m bench.forgetting.tune --small` searches on the small corpus of `bench.forgetting.small`. Trials are
+points. `python -m bench.forgetting.tune --medium` searches on the medium corpus of `bench.forgetting.small`. Trials are
 kept under `.expunge/`, so a search that was stopped goes on; what was best is recorded in bench/results/tuning/.
 params.yaml is left as it is: what becomes of the result is for a person to decide.
 """
@@ -25,21 +25,23 @@ from optuna.storages.journal import JournalFileBackend
 from bench.forgetting import results
 from bench.forgetting.distance import distance
 from bench.forgetting.models import Workplace, workplace
-from bench.forgetting.run import Bench
+from bench.forgetting.run import NOT_COMPARED, Bench
 from bench.forgetting.scenarios import SCENARIOS, VALIDATION
-from bench.forgetting.small import small_workplace
+from bench.forgetting.small import medium_workplace
 from expunge.project.errors import ExpungeError
 from expunge.unlearning import registry
 
 FOLDER = Path("bench/results/tuning")
 TUNING = "tuning"
-TRIALS = 20
+WHOLE, MEDIUM = "whole", "medium"
+TRIALS = 8
 FACTOR = 10.0
 """Rates and weights are drawn, evenly in their logarithm, from a tenth of what params.yaml says to ten times it."""
 SHARES = (0.05, 0.95)
 DIVERGED = 100.0
 """The score of a trial that ends without a model: the greatest gap there can be."""
 TOWERS, OWN = ("all", "text"), "its own"
+SEARCHED = [name for name in registry.METHODS if name not in NOT_COMPARED]
 
 
 def suggest(trial: optuna.Trial, values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -83,11 +85,16 @@ def towers(method: str) -> tuple[str, ...]:
     return TOWERS if weights is not None and weights.default.choice in TOWERS else (OWN,)
 
 
-def score(place: Workplace, scenarios: Sequence[str], method: str, values: Mapping[str, Any]) -> float:
-    """Mean average gap over the scenarios, in percentage points."""
+def with_values(place: Workplace, method: str, values: Mapping[str, Any]) -> Workplace:
+    """The same workplace with other hyper-parameters of one method."""
     blocks = place.params.unlearn.methods | {method: dict(values)}
     unlearn = place.params.unlearn.model_copy(update={"methods": blocks})
-    chosen = replace(place, params=place.params.model_copy(update={"unlearn": unlearn}))
+    return replace(place, params=place.params.model_copy(update={"unlearn": unlearn}))
+
+
+def score(place: Workplace, scenarios: Sequence[str], method: str, values: Mapping[str, Any]) -> float:
+    """Mean average gap over the scenarios, in percentage points."""
+    chosen = with_values(place, method, values)
     gaps = []
     for name in scenarios:
         bench = Bench(chosen, SCENARIOS[name])
@@ -147,15 +154,15 @@ def search(
 def main() -> None:
     """Search for every method that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--methods", nargs="+", choices=registry.METHODS, required=True)
-    parser.add_argument("--scenarios", nargs="+", default=["valid_class", "valid_random"])
+    parser.add_argument("--methods", nargs="+", choices=SEARCHED, default=SEARCHED)
+    parser.add_argument("--scenarios", nargs="+", default=["valid_mammals", "valid_random"])
     parser.add_argument("--trials", type=int, default=TRIALS)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--small", action="store_true", help="on the small corpus")
+    parser.add_argument("--medium", action="store_true", help="on the medium corpus")
     parser.add_argument("--results", type=Path, default=FOLDER, help="the folder to write to")
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    corpus, place = ("small", small_workplace(options.seed)) if options.small else ("whole", workplace(options.seed))
+    corpus, place = (MEDIUM, medium_workplace(options.seed)) if options.medium else (WHOLE, workplace(options.seed))
     for method in options.methods:
         for tower in towers(method):
             study = search(place, corpus, options.scenarios, method, tower, options.trials, options.results)

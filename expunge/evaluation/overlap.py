@@ -10,7 +10,7 @@ seven sets of the benchmark, where the variance between retrainings falls with i
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -31,7 +31,7 @@ def effective_captions(clip: Clip, captions: Sequence[str]) -> float:
             start, end and padding, does not count.
     """
     everywhere = set(clip.tokenizer([""]).flatten().tolist())
-    total: Counter[int] = Counter()
+    total: defaultdict[int, float] = defaultdict(float)
     wordless = 0
     for start in range(0, len(captions), BLOCK):
         for row in clip.tokenizer(list(captions[start : start + BLOCK])).tolist():
