@@ -46,7 +46,7 @@ def test_agreement_is_counted_and_so_is_the_way_it_errs(tmp_path: Path) -> None:
 
     lines = [judged(RETRAINED, 0, True, True), judged(RETRAINED, 1, True, False), judged(UNTOUCHED, 0, False, True)]
     results.record(lines, tmp_path)
-    page = small_tables.agreement_section(tmp_path)
+    page = small_tables.agreement_section(tmp_path, tmp_path / "nothing")
     assert "agree on 1 of 3" in page
     assert "| untouched | 1 | 0 | 1 | 0 | 1 | 0 |" in page
     retrained, untouched = agreement.summary(tmp_path)

@@ -4,34 +4,36 @@ Every real user without a gold standard relies on the second. For each seed the 
 some methods, a true retraining with another seed, and impostors that no judge may pass: the original as it was, and the
 gold standard with the original's text tower put back. `python -m bench.forgetting.agreement` measures what is missing
 on the small corpus of `bench.forgetting.small`, in units of what retrainings on that corpus differ by, which
-`bench.forgetting.epsilon` has measured, and records one line a model in bench/results/agreement/.
+`bench.forgetting.epsilon` has measured, and records one line a model in bench/results/agreement/. With `--whole` it is
+the whole corpus and the spread that the library comes with; lines go to bench/results/agreement-whole/.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import pstdev
 from typing import Any
 
 from bench.forgetting import epsilon, results
 from bench.forgetting.distance import GOLD, ORIGINAL
+from bench.forgetting.models import Workplace, workplace
 from bench.forgetting.run import Bench
-from bench.forgetting.scenarios import SCENARIOS
+from bench.forgetting.scenarios import REPORTED, SCENARIOS
 from bench.forgetting.small import small_workplace
 from bench.forgetting.spread import forgotten as spread_of_forgotten
 from bench.forgetting.tables import grouped
 from expunge.evaluation.figures import RETAINED
 from expunge.evaluation.gate import judge
-from expunge.evaluation.spread import Spread
+from expunge.evaluation.spread import Spread, recorded
 from expunge.evaluation.stand_ins import stand_ins
 from expunge.models.clip import Clip
 from expunge.project.errors import ExpungeError
 from expunge.unlearning.towers import with_text_tower
 
-FOLDER = Path("bench/results/agreement")
+FOLDER, WHOLE_FOLDER = Path("bench/results/agreement"), Path("bench/results/agreement-whole")
 AGREEMENT = "agreement"
 SCENARIO = epsilon.SCENARIO
 RETRAINED, UNTOUCHED, SWAPPED = "retrained", "untouched", "old text tower"
@@ -59,10 +61,8 @@ def small_spread(captions: float, folder: Path = epsilon.FOLDER) -> Spread:
     return Spread(deviations)
 
 
-def candidates(bench: Bench, methods: list[str], gold: Clip) -> Iterator[tuple[str, Clip]]:
-    """Every model that goes before the judges, by name."""
-    number = bench.place.params.seed - epsilon.seed_of(ORIGINAL, 0)
-    other = small_workplace(epsilon.seed_of(epsilon.AGAIN, number))
+def candidates(bench: Bench, methods: Sequence[str], gold: Clip, other: Workplace) -> Iterator[tuple[str, Clip]]:
+    """Every model that goes before the judges, by name; `other` is a workplace of another seed."""
     yield RETRAINED, other.model(bench.catalog, bench.forgotten)[0]
     yield UNTOUCHED, bench.base()
     yield SWAPPED, with_text_tower(gold, bench.base())
@@ -70,13 +70,15 @@ def candidates(bench: Bench, methods: list[str], gold: Clip) -> Iterator[tuple[s
         yield method, bench.forget(method).clip
 
 
-def verdicts(bench: Bench, methods: list[str], spread: Spread) -> Iterator[tuple[str, dict[str, Any]]]:
+def verdicts(
+    bench: Bench, methods: Sequence[str], spread: Spread, other: Workplace
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """For each candidate both verdicts: whether it passed, and the checks that it failed."""
     params, original = bench.place.params, bench.base()
     gold_model, gallery = bench.place.model(bench.catalog, bench.forgotten)[0], bench.original.gallery
     old, gold = bench.judged(original, bench.original), bench.gold
     estimates = [bench.judged(one) for one in stand_ins(bench.catalog, original, gallery, bench.forgotten, params)]
-    for name, model in candidates(bench, methods, gold_model):
+    for name, model in candidates(bench, methods, gold_model, other):
         one = bench.judged(model)
         yield (
             name,
@@ -92,10 +94,10 @@ def _outcome(found: dict[str, Any]) -> dict[str, Any]:
     return {"passed": found["gate"]["passed"], "failed": [one["name"] for one in checks if not one["passed"]]}
 
 
-def summary(folder: Path = FOLDER) -> list[dict[str, Any]]:
+def summary(folder: Path = FOLDER, scenarios: Sequence[str] = (SCENARIO,)) -> list[dict[str, Any]]:
     """For each kind of candidate how many passed by either judge, how often both agreed, and which way they err."""
     rows = []
-    for name, chosen in grouped(results.of_kind(AGREEMENT, [SCENARIO], folder), lambda one: one.method).items():
+    for name, chosen in grouped(results.of_kind(AGREEMENT, scenarios, folder), lambda one: one.method).items():
         pairs = [(one.content["gold"]["passed"], one.content["estimate"]["passed"]) for one in chosen]
         rows.append(
             {
@@ -111,28 +113,44 @@ def summary(folder: Path = FOLDER) -> list[dict[str, Any]]:
     return rows
 
 
+def complete(bench: Bench, methods: Sequence[str], other: Workplace, spread: Spread | None, folder: Path) -> None:
+    """Judge what was not judged before on one set, by the small corpus's own spread where none is given.
+
+    Raises:
+        ExpungeError: a figure has no spread.
+    """
+    scenario, seed = bench.scenario.name, bench.place.params.seed
+    if all(results.has(scenario, AGREEMENT, name, seed, folder) for name in (RETRAINED, *IMPOSTORS, *methods)):
+        return
+    spread = spread or small_spread(bench.captions[""])
+    if not all(math.isfinite(value) for value in spread.deviations.values()):
+        raise ExpungeError("A figure of the small corpus has no spread; measure more retrainings.")
+    for name, content in verdicts(bench, methods, spread, other):
+        results.record(results.measured(scenario, AGREEMENT, name, seed, content), folder)
+        gold, estimate = content["gold"]["passed"], content["estimate"]["passed"]
+        print(f"{scenario} {name} {seed}: gold {gold}, estimate {estimate}", flush=True)
+
+
 def main() -> None:
     """Judge what was not judged before, and print the summary."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--methods", nargs="+", default=list(epsilon.METHODS))
-    parser.add_argument("--results", type=Path, default=FOLDER, help="the folder to write to")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="how many, on the small corpus")
+    parser.add_argument("--methods", nargs="+")
+    parser.add_argument("--whole", type=int, nargs=2, metavar="SEED", help="the whole corpus: a seed, and another")
     options = parser.parse_args()
-    for number in range(options.seeds):
-        seed = epsilon.seed_of(ORIGINAL, number)
-        names = (RETRAINED, *IMPOSTORS, *options.methods)
-        if all(results.has(SCENARIO, AGREEMENT, name, seed, options.results) for name in names):
-            continue
-        bench = Bench(small_workplace(seed), SCENARIOS[SCENARIO])
-        spread = small_spread(bench.captions[""])
-        if not all(math.isfinite(value) for value in spread.deviations.values()):
-            raise ExpungeError("A figure of the small corpus has no spread; measure more retrainings.")
-        for name, content in verdicts(bench, options.methods, spread):
-            results.record(results.measured(SCENARIO, AGREEMENT, name, seed, content), options.results)
-            print(
-                f"{name} {seed}: gold {content['gold']['passed']}, estimate {content['estimate']['passed']}", flush=True
-            )
-    for row in summary(options.results):
+    if options.whole:
+        methods = options.methods or ["retrain_text", "cliperase_calibrated"]
+        seed, other = options.whole
+        for scenario in REPORTED:
+            complete(Bench(workplace(seed), scenario), methods, workplace(other), recorded(), WHOLE_FOLDER)
+        rows = summary(WHOLE_FOLDER, [scenario.name for scenario in REPORTED])
+    else:
+        for number in range(options.seeds):
+            bench = Bench(small_workplace(epsilon.seed_of(ORIGINAL, number)), SCENARIOS[SCENARIO])
+            again = small_workplace(epsilon.seed_of(epsilon.AGAIN, number))
+            complete(bench, options.methods or list(epsilon.METHODS), again, None, FOLDER)
+        rows = summary()
+    for row in rows:
         print(row)
 
 

@@ -1,7 +1,7 @@
 """How the best of each search does on sets that nothing was searched on: the methods ranked by one bar.
 
 `python -m bench.forgetting.ranked` takes, of every method that `bench.forgetting.tune` has searched on the medium
-corpus, the weights and hyper-parameters with the lowest gap on the validation scenarios, forgets reported scenarios with
+corpus, the weights and hyper-parameters with the lowest gap on the validation scenarios, forgets reported ones with
 them, and records one line a run in bench/results/ranked/. Retrainings with another seed are measured as well: no method
 can be expected to come closer than they do. The corpus is small and so is its model, and the figures hold for these.
 """

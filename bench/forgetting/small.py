@@ -14,11 +14,9 @@ import yaml
 from bench.forgetting.models import Workplace
 from expunge.project.paths import Paths
 from expunge.settings import Params
+from expunge.unlearning import registry
 
 WORK, MEDIUM_WORK = Path(".expunge/bench-small"), Path(".expunge/bench-medium")
-SMALL: dict[str, dict[str, Any]] = {}
-MEDIUM: dict[str, dict[str, Any]] = {"catalog": {"limit": 960}, "train": {"epochs": 48}}
-"""Beyond `BLOCKS`."""
 BLOCKS: dict[str, dict[str, Any]] = {
     "compute": {"device": "cpu", "threads": 1, "precision": "fp32"},
     "catalog": {
@@ -43,6 +41,11 @@ BLOCKS: dict[str, dict[str, Any]] = {
     "select": {"neighbours": 30, "random": 60},
 }
 """What differs from params.yaml; methods are cut down by `METHODS`."""
+MEDIUM: dict[str, dict[str, Any]] = {"catalog": {"limit": 960}, "train": {"epochs": 48}}
+"""What differs from `BLOCKS` on the medium corpus, whose methods are cut down by `SHARE`."""
+SHARE = 4
+"""The medium corpus is about a quarter of the whole, and so are all batches on it."""
+BATCHES = ("batch", "batch_size", "forget_batch", "retain_batch", "remaining_batch")
 METHODS: dict[str, dict[str, Any]] = {
     "retrain_text": {"batch_size": 80, "steps": 120, "learning_rate": 0.004},
     "cliperase_calibrated": {"retain_batch": 32, "remaining_batch": 16},
@@ -50,13 +53,24 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-def small_params(seed: int, corpus: dict[str, dict[str, Any]] = SMALL) -> Params:
-    """params.yaml, cut down to a corpus, with `seed`."""
-    content = yaml.safe_load(Paths().params.read_text(encoding="utf-8"))
-    for name, block in BLOCKS.items():
-        content[name] |= block | corpus.get(name, {})
+def small_params(seed: int) -> Params:
+    """params.yaml, cut down to the small corpus, with `seed`."""
+    content = _cut_down()
     for name, block in METHODS.items():
         content["unlearn"]["methods"][name] |= block
+    return Params.model_validate(content | {"seed": seed})
+
+
+def medium_params(seed: int) -> Params:
+    """params.yaml, cut down to the medium corpus, with `seed`."""
+    content = _cut_down()
+    for name, block in MEDIUM.items():
+        content[name] |= block
+    methods = content["unlearn"]["methods"]
+    for name in registry.METHODS:
+        fields = registry.parameters_class(name).model_fields
+        defaults = {key: fields[key].default for key in BATCHES if key in fields}
+        methods[name] = _with_smaller_batches(defaults | methods.get(name, {}))
     return Params.model_validate(content | {"seed": seed})
 
 
@@ -67,4 +81,22 @@ def small_workplace(seed: int) -> Workplace:
 
 def medium_workplace(seed: int) -> Workplace:
     """The workplace of one seed on the medium corpus."""
-    return Workplace(small_params(seed, MEDIUM), MEDIUM_WORK)
+    return Workplace(medium_params(seed), MEDIUM_WORK)
+
+
+def _cut_down() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(Paths().params.read_text(encoding="utf-8"))
+    for name, block in BLOCKS.items():
+        content[name] |= block
+    return content
+
+
+def _with_smaller_batches(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _with_smaller_batches(value)
+        if isinstance(value, dict)
+        else max(2, value // SHARE)
+        if key in BATCHES and value
+        else value
+        for key, value in values.items()
+    }

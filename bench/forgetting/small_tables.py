@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 from bench.forgetting import agreement, epsilon, ranked, results, tune
+from bench.forgetting.scenarios import REPORTED
 from bench.forgetting.small import BLOCKS, MEDIUM
 from bench.forgetting.tables import table
 
@@ -14,7 +16,7 @@ def small_sections() -> list[str]:
     """Those that have results: ε, the judge without gold, the search and what it led to."""
     return [
         epsilon_section(epsilon.FOLDER),
-        agreement_section(agreement.FOLDER),
+        agreement_section(agreement.FOLDER, agreement.WHOLE_FOLDER),
         tuning_section(tune.FOLDER),
         ranked_section(ranked.FOLDER),
     ]
@@ -52,29 +54,48 @@ own. `python -m bench.forgetting.epsilon` measures it.
 {table([*head, "seconds"], cells)}"""
 
 
-def agreement_section(folder: Path) -> str:
+def agreement_section(folder: Path, whole: Path) -> str:
     """Verdicts with and without a gold standard; empty where nothing was judged."""
     rows = agreement.summary(folder)
     if not rows:
         return ""
+    scenarios = [scenario.name for scenario in REPORTED]
+    return f"""## The judge without a gold standard
+
+The same models before two judges: one compares with a gold standard of the parent's seed, one with the stand-ins that
+`release.gold: false` makes do with. {_agreed(rows)} *{agreement.RETRAINED}* are true retrainings
+with another seed; *{agreement.UNTOUCHED}* and *{agreement.SWAPPED}* are impostors. Measured on the small corpus of the
+section before by `python -m bench.forgetting.agreement`.
+
+{_verdicts(rows)}{_on_the_whole(agreement.summary(whole, scenarios))}"""
+
+
+def _on_the_whole(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return ""
+    return f"""
+The same on the whole corpus, one seed, the seven sets of the first table
+(`python -m bench.forgetting.agreement --whole 3 4`). {_agreed(rows)}
+
+{_verdicts(rows)}"""
+
+
+def _agreed(rows: list[dict[str, Any]]) -> str:
     total, agreed = sum(row["judged"] for row in rows), sum(row["agreed"] for row in rows)
+    return f"They agree on {agreed} of {total}."
+
+
+def _verdicts(rows: list[dict[str, Any]]) -> str:
     cells = [
         [
-            f"`{row['model']}`" if row["model"] in epsilon.METHODS else row["model"],
+            row["model"] if row["model"] in (agreement.RETRAINED, *agreement.IMPOSTORS) else f"`{row['model']}`",
             str(row["judged"]),
             *(str(row[key]) for key in ("by_gold", "by_estimate", "agreed", "passed_wrongly", "refused_wrongly")),
         ]
         for row in rows
     ]
     head = ["model", "judged", "passed with gold", "passed without", "agreed", "only without gold", "only with gold"]
-    return f"""## The judge without a gold standard
-
-The same models before two judges: one compares with a gold standard of the parent's seed, one with the stand-ins that
-`release.gold: false` makes do with. They agree on {agreed} of {total}. *{agreement.RETRAINED}* are true retrainings
-with another seed; *{agreement.UNTOUCHED}* and *{agreement.SWAPPED}* are impostors. Measured on the small corpus of the
-section before by `python -m bench.forgetting.agreement`; on the whole corpus it has not been measured.
-
-{table(head, cells)}"""
+    return table(head, cells)
 
 
 def tuning_section(folder: Path) -> str:

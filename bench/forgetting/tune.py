@@ -34,7 +34,7 @@ from expunge.unlearning import registry
 FOLDER = Path("bench/results/tuning")
 TUNING = "tuning"
 WHOLE, MEDIUM = "whole", "medium"
-TRIALS = 8
+TRIALS = 6
 FACTOR = 10.0
 """Rates and weights are drawn, evenly in their logarithm, from a tenth of what params.yaml says to ten times it."""
 SHARES = (0.05, 0.95)
