@@ -27,7 +27,7 @@ from bench.forgetting.spread import forgotten as spread_of_forgotten
 from bench.forgetting.tables import grouped
 from expunge.evaluation.figures import RETAINED
 from expunge.evaluation.gate import judge
-from expunge.evaluation.spread import Spread, recorded
+from expunge.evaluation.spread import Spread, recorded, spread_of
 from expunge.evaluation.stand_ins import stand_ins
 from expunge.models.clip import Clip
 from expunge.project.errors import ExpungeError
@@ -55,10 +55,11 @@ def small_spread(captions: float, folder: Path = epsilon.FOLDER) -> Spread:
     if len(blocks) < 8:
         raise ExpungeError("Measure retrainings first: `python -m bench.forgetting.epsilon`.")
     of_forgotten = spread_of_forgotten({SCENARIO: blocks}, {SCENARIO: captions})
-    deviations = {name: one["deviation"] for name, one in of_forgotten.items()}
-    for figure in RETAINED:
-        deviations[figure.name] = pstdev(figure.read(block[figure.group]) for block in blocks.values())
-    return Spread(deviations)
+    of_retained = {
+        figure.name: {"deviation": pstdev(figure.read(block[figure.group]) for block in blocks.values())}
+        for figure in RETAINED
+    }
+    return spread_of(of_forgotten | of_retained)
 
 
 def candidates(bench: Bench, methods: Sequence[str], gold: Clip, other: Workplace) -> Iterator[tuple[str, Clip]]:

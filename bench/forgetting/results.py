@@ -1,8 +1,8 @@
 """Results of the benchmark: one JSON Lines file a scenario, one line a run, sorted.
 
-A line holds `kind` (`run`, `examination`, `exact` or `impostor`), `method`, `seed`, what was measured, and its source:
-`machine`, `command`, `commit` and `store`, the type in which methods were given the parent's embeddings. Lines that are
-older than the present benchmark, which reads the embedding store of a release (float16), say `store: float32`. They
+A line holds `kind` (`run`, `examination`, `exact`, `impostor` or `stand_in`), `method`, `seed`, what was measured, and
+its source: `machine`, `command`, `commit` and `store`, the type in which methods were given the parent's embeddings. Lines
+that are older than the present benchmark, which reads the embedding store of a release (float16), say `store: float32`. They
 have no command, since results did not hold it then, and their commit is the one that recorded them.
 """
 
@@ -26,7 +26,7 @@ from expunge.project.files import rounded, write_bytes
 RESULTS = Path("bench/results/forgetting")
 EARLIER = Path("bench/results/forgetting-64-epochs")
 """Results of an earlier recipe, which trained for 64 epochs: of more methods, by a gate with fixed limits."""
-RUN, EXAMINATION, EXACT, IMPOSTOR = "run", "examination", "exact", "impostor"
+RUN, EXAMINATION, EXACT, IMPOSTOR, STAND_IN = "run", "examination", "exact", "impostor", "stand_in"
 STORE = "float16"
 DIGITS = 6
 
@@ -37,7 +37,8 @@ class Result:
 
     Attributes:
         scenario: what was to be forgotten; the name of the file.
-        kind: what was measured: a `run`, the further questions (`examination`), `exact` unlearning, or an `impostor`.
+        kind: what was measured: a `run`, the further questions (`examination`), `exact` unlearning, an `impostor`,
+            or a text tower that joins the gold standard as a reference (`stand_in`).
         method: whose model, `original` and `gold` included.
         content: figures by name.
         source: where they come from: `machine`, `command`, `commit`, `store`.

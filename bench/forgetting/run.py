@@ -19,16 +19,17 @@ from bench.forgetting import persons, project, results
 from bench.forgetting.distance import GOLD, ORIGINAL, distance
 from bench.forgetting.models import Workplace, workplace
 from bench.forgetting.project import Forgotten
-from bench.forgetting.results import EXAMINATION, RESULTS, RUN, has, record
+from bench.forgetting.results import EXAMINATION, RESULTS, RUN, STAND_IN, has, record
 from bench.forgetting.scenarios import REPORTED, SCENARIOS, Scenario
 from expunge.corpus.catalog import Catalog
 from expunge.embeddings.gallery import Encoder, view
 from expunge.embeddings.views import Views
-from expunge.evaluation.gate import JudgedModel, judge
+from expunge.evaluation.gate import JudgedModel, hangs_on_few, judge
 from expunge.evaluation.measure import Measured, measure
 from expunge.evaluation.overlap import effective_by_request
 from expunge.evaluation.release import judged_model, searched_words
 from expunge.evaluation.sets import Sets, column, release_sets
+from expunge.evaluation.stand_ins import stand_ins
 from expunge.evaluation.traces import Words, traces
 from expunge.examination import associations
 from expunge.examination.associations import Associations
@@ -139,9 +140,17 @@ class Bench:
         """What the judge is told of a model: all that it is told of a release."""
         return judged_model(measured or self.measure(model), traces(model, self.words), self.sets, {}, self.captions)
 
+    @cached_property
+    def stand_ins(self) -> list[JudgedModel]:
+        """Text towers that join the gold standard, where what is forgotten hangs on few captions."""
+        if not hangs_on_few(self.place.params.gate, self.captions):
+            return []
+        made = stand_ins(self.catalog, self.base(), self.original.gallery, self.forgotten, self.place.params)
+        return [self.judged(model) for model in made]
+
     def verdict(self, subject: JudgedModel) -> dict[str, Any]:
         """Gate and diagnosis of a model against the gold standard."""
-        found = judge(self.place.params.gate, subject, [self.gold])
+        found = judge(self.place.params.gate, subject, [self.gold], stand_ins=self.stand_ins)
         failed = [check["name"] for check in found["gate"]["checks"] if not check["passed"]]
         return {"diagnosis": found["diagnosis"], "failed": failed}
 
@@ -206,6 +215,10 @@ def complete(bench: Bench, method: str, joint: bool = False) -> None:
     if not bench.has(RUN, GOLD):
         bench.record(RUN, ORIGINAL, told(bench.judged(bench.base(), bench.original)))
         bench.record(RUN, GOLD, told(bench.gold) | {"cost": {"retrain_seconds": bench.retrained[1]}})
+    few = hangs_on_few(bench.place.params.gate, bench.captions)
+    if few and not bench.has(STAND_IN, f"stand-in {bench.place.params.gate.stand_ins}"):
+        for number, subject in enumerate(bench.stand_ins, 1):
+            bench.record(STAND_IN, f"stand-in {number}", told(subject))
     if bench.has(RUN, name):
         return
     result = run(bench, method, joint)

@@ -8,7 +8,8 @@ hide behind the other.
 
 The retrainings at hand are the gold standards of the run. Where none was trained, text towers that were retrained from
 a clean start stand in for them on what must go, the original model on what must stay, and the verdict says
-`reference: estimate`.
+`reference: estimate`. Where the forgotten pairs hang on few captions, one retraining says little about what others
+would make of them: there the stand-ins join the gold standard.
 """
 
 from __future__ import annotations
@@ -88,6 +89,7 @@ def judge(
     retrainings: Sequence[JudgedModel],
     original: JudgedModel | None = None,
     spread: Spread | None = None,
+    stand_ins: Sequence[JudgedModel] = (),
 ) -> dict[str, Any]:
     """The `gate` block and the `diagnosis` of `metrics.json`.
 
@@ -95,6 +97,7 @@ def judge(
         retrainings: gold standards, or where `original` is given the text towers that stand in for them.
         original: the parent's model, where there is no gold standard: the reference of what must stay.
         spread: what retrainings differ by; what comes with the library by default.
+        stand_ins: further references beside gold standards, for what hangs on fewer captions than `few_captions`.
 
     Raises:
         ExpungeError: the forget set is empty (a model that had nothing to forget must not pass for one that forgot), or
@@ -105,13 +108,14 @@ def judge(
     if not retrainings:
         raise ExpungeError("There is no retraining to compare with; set release.gold, or gate.stand_ins to 1 or more.")
     spread = spread or recorded()
-    checks = [*_forgotten(params, unlearned, retrainings, spread), *_traces(params, unlearned, retrainings)]
+    checks = [*_forgotten(params, unlearned, retrainings, stand_ins, spread), *_traces(params, unlearned, retrainings)]
     checks += _retained(params, unlearned, [original] if original else retrainings, spread)
     return {
         "gate": {
             "passed": all(check.passed for check in checks),
             "reference": "estimate" if original else "gold",
             "retrainings": len(retrainings),
+            "stand_ins": len(stand_ins),
             "effective_captions": dict(unlearned.captions),
             "checks": [{key: value for key, value in asdict(check).items() if key != "kind"} for check in checks],
         },
@@ -141,20 +145,29 @@ def _check(
     )
 
 
+def hangs_on_few(params: GateParams, captions: Mapping[str, float]) -> bool:
+    """Whether all forgotten pairs, or those of a request, hang on so few captions that stand-ins are to join."""
+    return any(count < params.few_captions for count in captions.values())
+
+
 def _forgotten(
-    params: GateParams, unlearned: JudgedModel, retrainings: Sequence[JudgedModel], spread: Spread
+    params: GateParams,
+    unlearned: JudgedModel,
+    retrainings: Sequence[JudgedModel],
+    stand_ins: Sequence[JudgedModel],
+    spread: Spread,
 ) -> Iterator[Check]:
     """All requests together, then each on its own where there are several."""
     parts = ["", *(sorted(unlearned.requests) if len(unlearned.requests) > 1 else [])]
     for part in parts:
-        blocks = [
-            subject.requests[part] if part else subject.metrics["forget"] for subject in (unlearned, *retrainings)
-        ]
+        captions = unlearned.captions.get(part, 1.0)
+        references = [*retrainings, *(stand_ins if captions < params.few_captions else [])]
+        blocks = [subject.requests[part] if part else subject.metrics["forget"] for subject in (unlearned, *references)]
         for figure in FORGOTTEN:
             if figure.needs > blocks[0]["count"]:
                 continue
             measured, *known = (figure.read(block) for block in blocks)
-            hangs_on = unlearned.captions.get(part, 1.0) if figure.by_caption else 1.0
+            hangs_on = captions if figure.by_caption else 1.0
             deviation = spread.of_difference(figure.name, len(known), hangs_on, chance_variance(figure, blocks[1:]))
             yield _check(params, figure, _named(figure.name, part), measured, fmean(known), deviation)
         if shape := _shape(params, part, unlearned, retrainings):

@@ -141,12 +141,13 @@ class Threshold(Block):
 
 class GateResult(Block):
     """The gate's verdict; `reference` says whether a gold standard or an estimate was compared with, `retrainings` how
-    many models that is, and `effective_captions` how many captions the forgotten pairs hang on: under "" all of them,
-    and by request id."""
+    many models that is, `stand_ins` how many text towers joined it, and `effective_captions` how many captions the
+    forgotten pairs hang on: under "" all of them, and by request id."""
 
     passed: bool
     reference: Literal["gold", "estimate"]
     retrainings: int = 1
+    stand_ins: int = 0
     effective_captions: dict[str, float] = Field(default_factory=dict)
     checks: tuple[Threshold, ...]
 

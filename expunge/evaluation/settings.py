@@ -45,3 +45,4 @@ class GateParams(Block):
 
     spreads: Positive = Field(3.5, description="a figure further from retrainings than this fails")
     stand_ins: Count = Field(3, description="text towers retrained to compare with, where no gold standard is")
+    few_captions: Positive = Field(3.0, description="where pairs hang on fewer, stand-ins join the gold standard")

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -26,9 +27,11 @@ class Spread:
     Attributes:
         deviations: figure → standard deviation of one retraining about the mean of all, in the figure's own unit; of
             figures that vary with the captions of a set, for a set that hangs on one.
+        floors: figure → the part of it that does not fall with the number of captions.
     """
 
     deviations: dict[str, float]
+    floors: dict[str, float] = field(default_factory=dict)
 
     def of_difference(self, figure: str, references: int, captions: float = 1.0, extra: float = 0.0) -> float:
         """Standard deviation of one retraining minus the mean of `references` others.
@@ -37,11 +40,18 @@ class Spread:
             captions: the effective number of captions that the figure is over, for figures that vary with it.
             extra: variance of a single set that comes on top.
         """
-        return math.sqrt((self.deviations[figure] ** 2 / captions + extra) * (1 + 1 / references))
+        variance = self.deviations[figure] ** 2 / captions + self.floors.get(figure, 0.0) ** 2 + extra
+        return math.sqrt(variance * (1 + 1 / references))
 
 
 @cache
 def recorded() -> Spread:
     """The spread that comes with the library."""
     content: dict[str, Any] = json.loads((files("expunge.evaluation") / FILE).read_text(encoding="utf-8"))
-    return Spread({name: figure["deviation"] for name, figure in content["figures"].items()})
+    return spread_of(content["figures"])
+
+
+def spread_of(figures: Mapping[str, Mapping[str, float]]) -> Spread:
+    """The spread that the block `figures` of the file says."""
+    floors = {name: figure["floor"] for name, figure in figures.items() if "floor" in figure}
+    return Spread({name: figure["deviation"] for name, figure in figures.items()}, floors)
