@@ -43,7 +43,7 @@ def tiny_params(**blocks: dict) -> dict:
 
 def lenient_gate() -> dict[str, float]:
     """A limit that any model meets: for tests of what follows a passed gate."""
-    return {"spreads": 1000.0, "stand_ins": 1}
+    return {"spreads": 1000.0, "stand_ins": 1, "few_captions": 0.5}
 
 
 def make_project(folder: Path, params: dict | None = None, sources: bool = True) -> Path:

@@ -1,9 +1,9 @@
 """Results of the benchmark: one JSON Lines file a scenario, one line a run, sorted.
 
 A line holds `kind` (`run`, `examination`, `exact`, `impostor` or `stand_in`), `method`, `seed`, what was measured, and
-its source: `machine`, `command`, `commit` and `store`, the type in which methods were given the parent's embeddings. Lines
-that are older than the present benchmark, which reads the embedding store of a release (float16), say `store: float32`. They
-have no command, since results did not hold it then, and their commit is the one that recorded them.
+its source: `machine`, `command`, `commit` and `store`, the type in which methods were given the parent's embeddings.
+Lines that are older than the present benchmark, which reads the embedding store of a release (float16), say `store:
+float32`. They have no command, since results did not hold it then, and their commit is the one that recorded them.
 """
 
 from __future__ import annotations
