@@ -139,6 +139,23 @@ def test_a_set_that_hangs_on_one_word_may_lie_further_out_than_one_of_many() -> 
     assert "forget_similarity" in verdict(many)[2]
 
 
+def test_what_hangs_on_one_word_is_compared_with_stand_ins_too() -> None:
+    """One retraining allows a gap there that several do not."""
+    allowed = GATE.spreads * recorded().of_difference("forget_similarity", 1, 1.5)
+    further = subject(changed(forget=block(0.0, 0.25 - 0.95 * allowed), captions=1.5))
+    gold, many = subject(changed(captions=1.5)), subject(changed(forget=block(0.0, 0.25 - 0.95 * allowed)))
+
+    def failed(unlearned: JudgedModel, stand_ins: list[JudgedModel]) -> set[str]:
+        found = judge(GATE, unlearned, [gold], stand_ins=stand_ins)["gate"]
+        assert found["stand_ins"] == len(stand_ins)
+        return {check["name"] for check in found["checks"] if not check["passed"]}
+
+    assert failed(further, []) == set()
+    assert failed(further, [gold] * 3) == {"forget_similarity"}
+    # Of a set of many captions one retraining says enough: stand-ins change nothing.
+    assert failed(many, []) == failed(many, [subject(changed(forget=block(0.0, -0.5)))] * 3) == {"forget_similarity"}
+
+
 def test_a_small_request_cannot_hide_behind_a_large_one() -> None:
     """Both together look like the retrained model; the one of them was not forgotten at all."""
     captions = {"": 110.0, "req-1": 100.0, "req-2": 8.0}

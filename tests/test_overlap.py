@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +13,12 @@ from bench.forgetting.distance import GOLD
 from bench.forgetting.spread import recorded_models, scenarios
 from expunge.evaluation.overlap import effective_captions
 from expunge.evaluation.spread import recorded
+from expunge.project.files import read_json
+from expunge.project.paths import Paths
+from expunge.settings import Params
+from expunge.steps.evaluate import evaluate
 from models import tiny_clip
-from project import ROOT
+from project import ROOT, lenient_gate, tiny_params
 
 
 def test_captions_without_a_word_in_common_count_in_full() -> None:
@@ -48,6 +54,29 @@ def test_sets_of_few_effective_captions_moved_most_between_recorded_retrainings(
     assert max(spreads.values()) > 5 * min(spreads.values())
     unit = recorded().deviations["forget_similarity"]
     assert all(1 / 3 < value * math.sqrt(captions[name]) / unit < 3 for name, value in spreads.items())
+
+
+@pytest.mark.slow
+def test_a_release_whose_pairs_hang_on_few_captions_is_judged_beside_stand_ins(released: Path, tmp_path: Path) -> None:
+    project = shutil.copytree(released, tmp_path / "project", symlinks=True)
+    paths = Paths(project)
+    before = read_json(paths.release("r001").metrics)["gate"]
+    gate = lenient_gate() | {"few_captions": 1000.0, "stand_ins": 2}
+    evaluate(paths, Params.model_validate(tiny_params(gate=gate, train={"epochs": 4})), "r001")
+    after = read_json(paths.release("r001").metrics)["gate"]
+    assert (before["stand_ins"], after["stand_ins"]) == (0, 2)
+    assert before["reference"] == after["reference"] == "gold"
+    assert after["effective_captions"].keys() == {"", "req-0001"}
+    changed = {
+        one["name"].partition(".")[0]
+        for one, other in zip(before["checks"], after["checks"], strict=True)
+        if one["reference"] != other["reference"]
+    }
+    assert (
+        {"forget_similarity", "forget_deviation"}
+        <= changed
+        <= {"forget_recall", "forget_similarity", "forget_deviation"}
+    )
 
 
 def _deviation(values: list[float]) -> float:
