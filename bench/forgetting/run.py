@@ -151,8 +151,7 @@ class Bench:
     def verdict(self, subject: JudgedModel) -> dict[str, Any]:
         """Gate and diagnosis of a model against the gold standard."""
         found = judge(self.place.params.gate, subject, [self.gold], stand_ins=self.stand_ins)
-        failed = [check["name"] for check in found["gate"]["checks"] if not check["passed"]]
-        return {"diagnosis": found["diagnosis"], "failed": failed}
+        return {"diagnosis": found["diagnosis"], "failed": failed(found)}
 
     def has(self, kind: str, name: str) -> bool:
         """Whether this was measured before."""
@@ -177,6 +176,11 @@ def run(bench: Bench, method: str, joint: bool = False) -> dict[str, Any]:
         "distance": distance(subject.metrics, gold.metrics),
         **bench.verdict(subject),
     }
+
+
+def failed(found: dict[str, Any]) -> list[str]:
+    """Names of the checks that a verdict did not pass."""
+    return [check["name"] for check in found["gate"]["checks"] if not check["passed"]]
 
 
 def told(subject: JudgedModel) -> dict[str, Any]:
