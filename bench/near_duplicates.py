@@ -26,9 +26,9 @@ from PIL import Image
 
 from bench.planted import CHANGES, encoded
 from expunge.corpus.catalog import Catalog, write_catalog
+from expunge.corpus.pictures import decode_image
 from expunge.corpus.sample import Sample, Source
 from expunge.embeddings.search import picture_encoder
-from expunge.models.clip import decode_image
 from expunge.near_duplicates import candidates
 from expunge.near_duplicates import find as search
 from expunge.near_duplicates.suppression import EQUAL_BANDS, Suppressed, record

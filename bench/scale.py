@@ -31,9 +31,9 @@ import yaml
 from bench.machine import machine
 from bench.synthetic import write_synthetic
 from expunge.corpus.catalog import Catalog
+from expunge.corpus.pictures import decode_image
 from expunge.embeddings.search import load_embeddings, picture_encoder
 from expunge.models import clip
-from expunge.models.clip import decode_image
 from expunge.near_duplicates.find import near_duplicates
 from expunge.project.files import digest_of, read_json, sha256_file, write_bytes, write_json
 from expunge.project.library import acknowledge

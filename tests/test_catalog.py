@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from expunge.corpus.catalog import Catalog, write_catalog
 from expunge.corpus.hashes import frames, perceptual_hashes
+from expunge.corpus.pictures import decode_image
 from expunge.corpus.sample import Caption, Sample, Source
-from expunge.models.clip import decode_image
 from expunge.project.errors import ExpungeError
 from samples import make_catalog, make_samples, png
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from expunge.corpus.pictures import decode_image
 from expunge.models import clip
 from expunge.project.errors import ExpungeError
 from expunge.project.reading import read_plain
@@ -31,7 +32,7 @@ def test_plain_open_clip_loads_a_saved_model_with_the_same_weights_and_preproces
     clip.save(saved, tmp_path)
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{tmp_path}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{tmp_path}")
-    image = clip.decode_image(png(7, 50), "seven")
+    image = decode_image(png(7, 50), "seven")
     assert torch.equal(preprocess(image), saved.preprocess(image))
     assert torch.equal(tokenizer(["a red apple"]), saved.tokenizer(["a red apple"]))
     for name, tensor in saved.model.state_dict().items():
@@ -68,13 +69,13 @@ def test_truncated_weights_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", [b"", b"not a picture", png(1)[:40]])
 def test_bytes_that_are_no_picture_are_refused(data: bytes) -> None:
     with pytest.raises(ExpungeError, match="sample:0001"):
-        clip.decode_image(data, "sample:0001")
+        decode_image(data, "sample:0001")
 
 
 def test_a_picture_that_unpacks_to_gigabytes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clip, "MAX_PIXELS", 100)
+    monkeypatch.setattr("expunge.corpus.pictures.MAX_PIXELS", 100)
     with pytest.raises(ExpungeError, match="over the limit"):
-        clip.decode_image(png(1, 16), "sample:0001")
+        decode_image(png(1, 16), "sample:0001")
 
 
 def encoded(kind: str) -> bytes:
@@ -102,12 +103,12 @@ def declared(width: int, height: int) -> bytes:
 def test_bombs_and_formats_that_no_data_set_holds_are_refused(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a decoder started a program"))
     with pytest.raises(ExpungeError, match="sample:0001"):
-        clip.decode_image(data, "sample:0001")
+        decode_image(data, "sample:0001")
 
 
 @pytest.mark.parametrize("kind", ["BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP"])
 def test_the_formats_of_data_sets_are_read(kind: str) -> None:
-    assert clip.decode_image(encoded(kind), "x").size == (8, 8)
+    assert decode_image(encoded(kind), "x").size == (8, 8)
 
 
 def test_a_device_and_a_pipe_are_not_read_as_pictures(tmp_path: Path) -> None:

@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 from bench.planted import CHANGES, encoded
 from expunge.cli import request as app
 from expunge.corpus.catalog import Catalog, write_catalog
+from expunge.corpus.pictures import decode_image
 from expunge.corpus.sample import Sample, Source
 from expunge.corpus.settings import CatalogParams
 from expunge.corpus.sources import open_source
 from expunge.models import clip
-from expunge.models.clip import decode_image
 from expunge.near_duplicates.find import NearDuplicate, near_duplicates
 from expunge.project.errors import ExpungeError
 from expunge.project.files import sha256_bytes

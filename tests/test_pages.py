@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -185,6 +186,14 @@ def test_the_comparison_works_by_mouse_and_by_keyboard(browser, comparison) -> N
         tab.keyboard.press("PageUp")
     assert tab.inner_text("#attack-said") != said
     assert "0.0 % of the pairs never seen" in tab.inner_text("#attack-said")
+    wide, line = (
+        tab.locator(f"figure:has-text('Scores') {one}").first.bounding_box() for one in (".panel", ".role-mark line")
+    )
+    assert line["x"] > wide["x"] + 0.9 * wide["width"]
+    dots = (
+        tab.locator("figure:has-text('Scores') .panel").nth(2).locator(".mark-symbol.role-mark").first.locator("path")
+    )
+    assert [round(dot.bounding_box()["x"]) for dot in dots.all()] == [round(dots.first.bounding_box()["x"])] * 2
 
     table = tab.locator("table.sortable").first
     button = table.locator("th button").nth(1)
@@ -199,6 +208,41 @@ def test_the_comparison_works_by_mouse_and_by_keyboard(browser, comparison) -> N
     tab.fill("#filter", "e")
     assert tab.locator("#filtered tbody tr").count() > 0
     assert "samples" in tab.inner_text("#filter-said")
+    assert wrong == []
+    tab.context.close()
+
+
+@pytest.mark.parametrize("kind", ["report of r001, passed", "comparison"])
+def test_without_scripts_every_chart_is_there_with_its_table(browser, page) -> None:
+    context = browser.new_context(java_script_enabled=False, offline=True)
+    tab = context.new_page()
+    tab.goto(page.as_uri())
+    panels, drawn = tab.locator(".panel"), tab.locator(".panel > svg[role=img][aria-label]")
+    assert drawn.count() == panels.count() > 3
+    assert all(box["width"] > 200 and box["height"] > 100 for box in (one.bounding_box() for one in drawn.all()))
+    assert tab.locator("figure:has(.panel) summary").count() == tab.locator("figure:has(.panel)").count()
+    context.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_reader_who_points_at_a_mark_is_told_its_figures(browser, pages, width) -> None:
+    tab, wrong = opened(browser, pages["report of r001, passed"], width)
+    for title, told in (
+        ("What became of the neighbours", r"^0\.\d\d → 0\.\d\d$"),
+        ("Forgetting against retention", "forgetting .*, retention"),
+        ("Can an attacker tell", "caught at .* false alarms"),
+        ("How the loss fell", "at step"),
+    ):
+        marks = tab.locator("figure", has_text=title).locator(".mark-symbol.role-mark path")
+        mark = marks.nth(marks.count() // 2)
+        mark.scroll_into_view_if_needed()
+        box = mark.bounding_box()
+        tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        tab.mouse.move(box["x"] + box["width"] / 2 + 0.5, box["y"] + box["height"] / 2)
+        shown = tab.locator("#vg-tooltip-element.visible")
+        shown.wait_for()
+        assert re.search(told, shown.inner_text()), title
+        assert shown.bounding_box()["x"] + shown.bounding_box()["width"] <= width
     assert wrong == []
     tab.context.close()
 

@@ -261,7 +261,7 @@ def test_status_imports_nothing_that_it_does_not_need(project: Project) -> None:
     )
     assert json.loads(run.stdout)["releases"][-1]["release"] == "r001"
     modules = json.loads(run.stderr)
-    slow = {"cryptography", "dvc", "fsspec", "mlflow", "pandas", "prefect", "scipy", "sklearn", "torch"}
+    slow = {"altair", "cryptography", "dvc", "fsspec", "mlflow", "pandas", "prefect", "scipy", "sklearn", "torch"}
     assert slow & {name.partition(".")[0] for name in modules} == set()
     assert "pyarrow.dataset" not in modules
     assert len(modules) < 900

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 
@@ -29,7 +30,7 @@ def built(root, release="r001", **kinds):
 
 def words_of(page: str) -> str:
     """What a reader sees, without markup."""
-    body = re.sub(r"<style>.*?</style>", " ", page, flags=re.S)
+    body = re.sub(r"<(style|script).*?</\1>", " ", page, flags=re.S)
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body))
 
 
@@ -90,17 +91,28 @@ def test_page_shows_no_selector_and_no_note_of_a_request(page):
 
 def test_page_needs_no_network(page):
     for tag, attributes in tags_of(page):
-        assert tag not in ("script", "link", "iframe", "object")
+        assert tag not in ("link", "iframe", "object")
         for name in ("src", "srcset", "href", "action", "style"):
             assert "//" not in (attributes.get(name) or "").partition(";base64,")[0]
-    assert "@import" not in page
-    assert "url(" not in page
+    own = re.sub(r"<script.*?</script>", "", page, flags=re.S)
+    assert "@import" not in own
+    assert "url(" not in own
     assert "default-src 'none'" in page
+
+
+def test_no_script_runs_but_those_whose_hashes_the_page_names(page):
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)[1]
+    (allowed,) = (part.split()[1:] for part in policy.split(";") if part.strip().startswith("script-src"))
+    running = re.findall(r'<script type="module">(.*?)</script>', page, re.S)
+    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in running]
+    assert allowed == [f"'sha256-{digest}'" for digest in digests]
+    kinds = {attributes.get("type") for tag, attributes in tags_of(page) if tag == "script"}
+    assert kinds == {"module", "application/json"}
 
 
 def test_page_is_well_formed_and_describes_every_figure(page):
     drawings = [attributes for tag, attributes in tags_of(page) if tag == "svg"]
-    assert len(drawings) == 10
+    assert len(drawings) == 9
     assert all(len(attributes["aria-label"]) > 30 for attributes in drawings)
     assert page.count("<summary>As a table: ") == 5
     assert all(attributes.get("alt") for tag, attributes in tags_of(page) if tag == "img")
@@ -230,7 +242,8 @@ def test_hostile_names_are_shown_as_text(tmp_path):
     write_json(paths.release("r001").metrics, metrics)
     report(paths, params_of(tmp_path), "r001")
     page = paths.release("r001").page.read_text(encoding="utf-8")
-    assert "<script" not in page
+    assert "<script>" not in page
+    assert "&lt;script&gt;alert(1)" in page
     assert "<img src=http" not in page
 
 

@@ -24,11 +24,11 @@ from bench.hostile.inputs import hostile
 from bench.hostile.row import Outcome, Row
 from bench.hostile.scene import ROOT
 from expunge.corpus.catalog import Catalog
+from expunge.corpus.pictures import decode_image
 from expunge.corpus.sample import SCHEMA
 from expunge.evaluation.metrics import read_metrics
 from expunge.intake.submissions import read_submissions
 from expunge.lineage.dvc.locks import read_locks
-from expunge.models.clip import decode_image
 from expunge.near_duplicates import suppression_head
 from expunge.project.errors import ExpungeError
 from expunge.project.files import json_bytes

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from expunge.corpus.quarantine import Unusable
+from expunge.project.errors import ExpungeError, one_line
 
 MAX_PIXELS = 64 * 2**20
 """A picture that decodes to more pixels is refused: a few kilobytes can otherwise ask for gigabytes."""
@@ -60,6 +61,21 @@ def as_rgb(image: Image.Image, background: str = WHITE) -> Image.Image:
         clear = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", clear.size, background), clear).convert("RGB")
     return image.convert("RGB")
+
+
+def decode_image(data: bytes, sample_id: str) -> Image.Image:
+    """Decode an encoded picture of one of `FORMATS` to RGB, transparent parts on white.
+
+    Raises:
+        ExpungeError: the bytes are not such an image, or it has more than `MAX_PIXELS` pixels.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ExpungeError(f"The image of {sample_id} is {image.width} x {image.height}, over the limit.")
+            return as_rgb(image)
+    except DECODER_ERRORS as error:
+        raise ExpungeError(f"The image of {sample_id} cannot be decoded ({one_line(error)}).") from error
 
 
 def normalised(data: bytes, size: int, background: str = WHITE) -> tuple[bytes, list[str]]:

@@ -94,6 +94,7 @@ def _query(paths: Paths, release: str, text: str | None, sample_id: str | None, 
         if sample_id not in store.ids:
             raise ExpungeError(f"Release {release} holds no sample {sample_id}.")
         return store.images[store.ids.index(sample_id)].astype(np.float32)
+    from expunge.corpus.pictures import decode_image
     from expunge.models import clip
 
     model = clip.load(paths.release(release).model)
@@ -101,7 +102,7 @@ def _query(paths: Paths, release: str, text: str | None, sample_id: str | None, 
         return model.encode_texts([text])[0].numpy()
     if image is None or not image.is_file():
         raise ExpungeError(f"There is no file {image}.")
-    picture = clip.decode_image(read_plain(image, MAX_PICTURE), str(image))
+    picture = decode_image(read_plain(image, MAX_PICTURE), str(image))
     return model.encode_images(model.to_uint8(model.preprocess(picture))[None])[0].numpy()
 
 
@@ -150,7 +151,7 @@ def image_scores(paths: Paths, release: str, picture: bytes) -> dict[str, float]
     Raises:
         ExpungeError: it is not an image, or is larger than the limit.
     """
-    from expunge.models.clip import decode_image
+    from expunge.corpus.pictures import decode_image
 
     store = load_embeddings(paths, release)
     query = picture_encoder(paths, release)([decode_image(picture, "the example")])[0]

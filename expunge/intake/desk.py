@@ -111,8 +111,8 @@ class Desk:
 
     def near_duplicates(self, selected: set[str]) -> list[NearDuplicate] | None:
         """Of these samples in the catalog, None before the first `dvc repro embed`."""
+        from expunge.corpus.pictures import decode_image
         from expunge.embeddings.search import picture_encoder
-        from expunge.models.clip import decode_image
         from expunge.near_duplicates.find import near_duplicates
 
         if (vectors := self.embeddings) is None:

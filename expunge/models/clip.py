@@ -8,7 +8,6 @@ On disk a model is a folder with `model.safetensors` and `open_clip_config.json`
 from __future__ import annotations
 
 import copy
-import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -22,7 +21,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from expunge.corpus.pictures import DECODER_ERRORS, FORMATS, MAX_PIXELS, as_rgb
 from expunge.models.cropping import encode_cropped, longest_first
 from expunge.models.description import describe
 from expunge.models.files import CONFIG, PARTS, WEIGHTS
@@ -273,21 +271,6 @@ def model_digest(folder: Path) -> str:
         return sha256_file(Path(folder) / WEIGHTS)
     except FileNotFoundError:
         raise ExpungeError(f"{Path(folder) / WEIGHTS} is missing; run `dvc repro` to build the model.") from None
-
-
-def decode_image(data: bytes, sample_id: str) -> Image.Image:
-    """Decode an encoded picture of one of `FORMATS` to RGB, transparent parts on white.
-
-    Raises:
-        ExpungeError: the bytes are not such an image, or it has more than `MAX_PIXELS` pixels.
-    """
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ExpungeError(f"The image of {sample_id} is {image.width} x {image.height}, over the limit.")
-            return as_rgb(image)
-    except DECODER_ERRORS as error:
-        raise ExpungeError(f"The image of {sample_id} cannot be decoded ({one_line(error)}).") from error
 
 
 def _assemble(model: Network, config: dict[str, Any], files: Mapping[str, bytes]) -> Clip:

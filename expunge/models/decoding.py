@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from expunge.models.clip import Clip, decode_image
+from expunge.corpus.pictures import decode_image
+from expunge.models.clip import Clip
 
 AHEAD = 2
 """Batches that are decoded while the device encodes one."""

@@ -21,7 +21,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from expunge.corpus.catalog import Catalog
-from expunge.models.clip import Clip, decode_image
+from expunge.corpus.pictures import decode_image
+from expunge.models.clip import Clip
 from expunge.models.decoding import decoded
 from expunge.models.network import open_clip
 from expunge.models.pairs import Wording, read_wording, rows_of, tables_of

@@ -6,7 +6,7 @@ import io
 from collections.abc import Set
 
 from expunge.corpus.catalog import Catalog
-from expunge.models.clip import decode_image
+from expunge.corpus.pictures import decode_image
 
 
 def thumbnails(catalog: Catalog, ids: Set[str], size: int) -> dict[str, bytes]:

@@ -214,7 +214,7 @@ def _digest(key: bytes, kind: str, value: str) -> str:
 
 
 def _decoded(sample: Sample) -> Image.Image:
-    from expunge.models.clip import decode_image
+    from expunge.corpus.pictures import decode_image
 
     return decode_image(sample.image, sample.sample_id)
 

@@ -15,6 +15,7 @@ from PIL import ImageOps
 
 from expunge.corpus.catalog import Catalog
 from expunge.corpus.hashes import distances, perceptual_hash, standard
+from expunge.corpus.pictures import decode_image
 from expunge.corpus.sample import vector_id
 from expunge.embeddings.index import index_ids, search_index
 from expunge.embeddings.search import load_index, picture_encoder
@@ -62,7 +63,7 @@ def ask(paths: Paths, release: str) -> Answers:
     encode, model = picture_encoder(paths, release), clip.load(paths.release(release).model)
     queries, found = 0, set()
     for row in _rows(catalog, forgotten):
-        picture = clip.decode_image(row["image"], row["sample_id"])
+        picture = decode_image(row["image"], row["sample_id"])
         pictures = encode([picture, ImageOps.mirror(picture), ImageOps.crop(picture, round(CROP * picture.width))])
         captions = model.encode_texts([caption["text"] for caption in row["captions"]]).numpy()
         asked = np.concatenate([pictures, captions])
@@ -76,7 +77,7 @@ def _same(catalog: Catalog, found: set[tuple[str, str]]) -> list[str]:
     """The hits that look the same as what was asked with, unless the catalog says that they are other variants."""
     declared = dict(zip(catalog.ids, catalog.metadata.select(["concept", "variant"]).to_pylist(), strict=True))
     names = {name for pair in found for name in pair}
-    pictures = {row["sample_id"]: standard(clip.decode_image(row["image"], "")) for row in _rows(catalog, names)}
+    pictures = {row["sample_id"]: standard(decode_image(row["image"], "")) for row in _rows(catalog, names)}
     hashes = {name: perceptual_hash(picture) for name, picture in pictures.items() if has_structure(picture)}
     return sorted(
         {

@@ -113,7 +113,7 @@ def _of_sample(row: dict, owner: int) -> Iterator[Trace]:
 
 
 def _pixels(row: dict) -> bytes:
-    from expunge.models.clip import decode_image
+    from expunge.corpus.pictures import decode_image
 
     return decode_image(row["image"], row["sample_id"]).tobytes()
 

@@ -1,4 +1,3 @@
-"use strict";
 (() => {
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
   const data = read("data"), pictures = read("pictures");
@@ -38,58 +37,19 @@
   show();
 
   // The attacker's threshold.
-  const every = [...data.members.flat(), ...data.neverSeen.flat()];
-  const low = Math.min(...every), high = Math.max(...every);
   const slider = document.getElementById("threshold");
-  const share = (scores, limit) => scores.filter((score) => score >= limit).length / Math.max(1, scores.length);
-  const percent = (value) => (100 * value).toFixed(1) + " %";
-  const bins = 24;
-  const histogram = (scores) => {
-    const counts = new Array(bins).fill(0);
-    for (const score of scores) counts[Math.min(bins - 1, Math.floor(((score - low) / (high - low || 1)) * bins))] += 1;
-    return counts.map((count) => count / Math.max(1, scores.length));
-  };
-  const svg = (tag, attributes) => {
-    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    return element;
-  };
-  const lines = [0, 1].map((number) => {
-    const members = histogram(data.members[number]), others = histogram(data.neverSeen[number]);
-    const top = Math.max(...members, ...others, 0.01);
-    const drawing = svg("svg", { viewBox: "0 0 420 200", role: "img",
-      "aria-label": "Attack scores on " + data.names[number] + ": forgotten pairs and pairs never seen" });
-    const x = (value) => 20 + (value / bins) * 380, y = (value) => 170 - (value / top) * 130;
-    const label = (text, at, anchor) => {
-      const element = svg("text", { x: at, y: 16, class: "ink", "text-anchor": anchor });
-      element.textContent = text;
-      drawing.append(element);
-    };
-    label(data.names[number], 20, "start");
-    label("bars: forgotten · dashed: never seen", 400, "end");
-    members.forEach((value, bin) => drawing.append(svg("rect", { class: "bar unlearned", x: x(bin) + 1, y: y(value),
-      width: 380 / bins - 2, height: 170 - y(value) })));
-    const outline = others.map((value, bin) => x(bin) + "," + y(value) + " " + x(bin + 1) + "," + y(value)).join(" ");
-    drawing.append(svg("polyline", { class: "line retrained", points: outline }));
-    drawing.append(svg("line", { class: "axis", x1: 20, x2: 400, y1: 170, y2: 170 }));
-    const line = svg("line", { class: "axis", y1: 24, y2: 178, "stroke-width": 2 });
-    drawing.append(line);
-    document.getElementById("attack-" + number).append(drawing);
-    return line;
-  });
-  const move = () => {
-    const place = slider.value / 1000, limit = low + place * (high - low);
+  const percent = (scores, limit) =>
+    (100 * scores.filter((score) => score >= limit).length / Math.max(1, scores.length)).toFixed(1) + " %";
+  slider.addEventListener("input", async () => {
+    const limit = Number(slider.value);
     document.getElementById("threshold-value").textContent = limit.toFixed(2);
-    for (const line of lines) {
-      line.setAttribute("x1", 20 + place * 380);
-      line.setAttribute("x2", 20 + place * 380);
-    }
     document.getElementById("attack-said").replaceChildren(...data.names.map((name, number) =>
-      make("p", name + ": " + percent(share(data.members[number], limit)) + " of the forgotten pairs are called members, and "
-        + percent(share(data.neverSeen[number], limit)) + " of the pairs never seen.")));
-  };
-  slider.addEventListener("input", move);
-  move();
+      make("p", name + ": " + percent(data.members[number], limit) + " of the forgotten pairs are called members, and "
+        + percent(data.neverSeen[number], limit) + " of the pairs never seen.")));
+    for (const view of await window.charts) {
+      if ("threshold" in view.getState().signals) view.signal("threshold", limit).runAsync();
+    }
+  });
 
   // Columns that sort.
   for (const table of document.querySelectorAll("table.sortable")) {

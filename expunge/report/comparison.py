@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import json
-from collections.abc import Mapping
-from importlib.resources import files
 from typing import Any
 
+import altair as alt
 import numpy as np
 
 from expunge.corpus.catalog import Catalog
@@ -15,7 +13,8 @@ from expunge.examination.compare import Compared, GroupChange, summary
 from expunge.models.thumbnails import thumbnails
 from expunge.project.pages import environment
 from expunge.project.paths import Paths
-from expunge.report.svg import Panel, Scale
+from expunge.report.attack import attack
+from expunge.report.charts import INK, Figure, Panel, framed, in_script, rows, runtime, said, script
 
 MAX_BYTES = 3_000_000
 """Of all pictures together, so that the page stays under 5 MB."""
@@ -53,11 +52,12 @@ def render_comparison(paths: Paths, found: Compared) -> str:
             lost=[_sample(found, int(row)) for row in lost],
             gained=[_sample(found, int(row)) for row in gained],
             groups={name: _rows(rows) for name, rows in found.groups.items()},
-            layers=_chart(found).inline if found.layers else "",
+            attack=attack(found),
+            layers=_layers(found) if found.layers else None,
             pictures=pictures,
-            data=_json(data),
-            picture_data=_json(pictures),
-            script=(files("expunge.report") / "comparison.js").read_text(encoding="utf-8"),
+            data=in_script(data),
+            picture_data=in_script(pictures),
+            scripts=[runtime(), script("charts.js"), script("comparison.js")],
         )
     )
 
@@ -80,30 +80,31 @@ def _rows(groups: list[GroupChange]) -> list[GroupChange]:
     return (several or groups)[:MAX_GROUPS]
 
 
-def _chart(found: Compared) -> Panel:
+def _layers(found: Compared) -> Figure:
     """CKA by layer as bars."""
     lowest = min(found.layers, key=lambda name: found.layers[name])
-    panel = Panel(
-        f"Linear CKA of {' and '.join(found.names)} by layer; lowest: {lowest} {found.layers[lowest]:.2f}.",
-        height=LAYER * len(found.layers) + 8,
+    data = [
+        {"layer": name, "value": round(value, 4), "whole": 1, "said": f"{name}: {value:.3f}"}
+        for name, value in found.layers.items()
+    ]
+    base = alt.Chart(rows(data)).encode(
+        y=alt.Y("layer:N", title=None, sort=None, axis=alt.Axis(labelColor=INK, grid=False))
     )
-    x = Scale(0, 1, 190, 380)
-    for number, (name, value) in enumerate(found.layers.items()):
-        y = 4 + LAYER * number
-        panel.text(182, y + 14, name, "ink", "end")
-        panel.add("rect", "bar other", x=x.start, y=y + 3, width=x.end - x.start, height=14, rx=2, fill_opacity=0.3)
-        panel.add(
-            "rect",
-            "bar unlearned",
-            f"{name}: {value:.3f}",
-            x=x.start,
-            y=y + 3,
-            width=x(value) - x.start,
-            height=14,
-            rx=2,
-        )
-        panel.text(x.end + 6, y + 14, f"{value:.2f}")
-    return panel
+    scale = alt.X("whole:Q", title=None, axis=None, scale=alt.Scale(domain=[0, 1.15]))
+    layers = [
+        base.mark_bar(color="var(--other)", opacity=0.3, cornerRadius=2).encode(x=scale),
+        base.mark_bar(color="var(--unlearned)", cornerRadius=2).encode(x="value:Q", **said()),
+        base.mark_text(align="left", dx=6).encode(x="whole:Q", text=alt.Text("value:Q", format=".2f")),
+    ]
+    label = f"Linear CKA of {' and '.join(found.names)} by layer; lowest: {lowest} {found.layers[lowest]:.2f}."
+    return Figure(
+        "layers",
+        "How alike each layer is",
+        "Bars that reach the end are layers that the two models share.",
+        [Panel(label, framed(*layers, height=LAYER * len(data) + 8))],
+        ["Layer", "Linear CKA"],
+        [[name, f"{value:.4f}"] for name, value in found.layers.items()],
+    )
 
 
 def _pictures(paths: Paths, wanted: list[str]) -> dict[str, str]:
@@ -122,8 +123,3 @@ def _pictures(paths: Paths, wanted: list[str]) -> dict[str, str]:
 
 def _rounded(scores: np.ndarray) -> list[float]:
     return [round(float(score), 3) for score in scores]
-
-
-def _json(value: Mapping[str, Any]) -> str:
-    """For a script element: no text of the data can end it."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")

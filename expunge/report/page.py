@@ -15,8 +15,7 @@ from expunge.evaluation.metrics import BaseMetrics, Metrics, ReleaseMetrics
 from expunge.project.pages import environment
 from expunge.report import judgement, words
 from expunge.report.advice import advice
-from expunge.report.figures import Figure
-from expunge.report.lineage_chart import ChainLink, lineage_chart
+from expunge.report.charts import Figure, runtime, script
 from expunge.report.pictures import FoundPictures
 from expunge.report.tables import (
     BRIEF,
@@ -52,6 +51,16 @@ class DigestLine:
     path: str
     sha256: str | None = None
     md5: str | None = None
+
+
+@dataclass(frozen=True)
+class ChainLink:
+    """One release of the chain: who it serves, by which method, with which verdict; `base` serves nobody."""
+
+    release: str
+    requests: Sequence[str] = ()
+    method: str | None = None
+    verdict: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,14 +105,13 @@ def render(facts: Facts) -> str:
         template, content = "release.html.j2", _release_content(facts, facts.metrics)
     else:
         template, content = "base.html.j2", _base_content(facts.metrics)
-    made_of = [(line.label, line.sha256 or line.md5 or "") for line in facts.digests]
     return (
         environment(words=words)
         .get_template(template)
         .render(
             facts=facts,
             figures={figure.name: figure for figure in facts.figures},
-            lineage=lineage_chart(facts.chain, made_of).inline,
+            scripts=[runtime(), script("charts.js")],
             **content,
         )
     )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from expunge.corpus.catalog import Catalog
+from expunge.models.thumbnails import thumbnails
 from expunge.project.columns import read_table
 from expunge.project.paths import Paths
 
@@ -36,8 +37,6 @@ def found_pictures(paths: Paths, release: str, forgotten: Set[str]) -> list[Foun
     Args:
         forgotten: sample ids that must not be shown, whatever the file says.
     """
-    from expunge.models.thumbnails import thumbnails  # torch takes seconds to load, and most pages show none
-
     rows = [row for row in read_table(paths.release(release).nearest).to_pylist() if row["sample_id"] not in forgotten]
     requests = sorted({row["request"] for row in rows})[:MAX_REQUESTS]
     shown = {row["sample_id"] for row in rows if row["request"] in requests}

@@ -7,18 +7,19 @@ the farthest figure of what is forgotten lies from retrainings, and how far the 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import NamedTuple
 
+import altair as alt
+
 from expunge.evaluation.figures import RETAINED
-from expunge.evaluation.metrics import GateResult
-from expunge.report.svg import BOTTOM, LEFT, RIGHT, TOP, Panel, Scale
+from expunge.evaluation.metrics import GateResult, ReleaseMetrics
+from expunge.report.charts import INK, Figure, Panel, by_kind, dashed, framed, rows, said
 
 FARTHEST = 100.0
 STAYS = frozenset(figure.name for figure in RETAINED)
-MARKS = (0, 1, 3.5, 10, 30, 100)
+MARKS = [0, 1, 3.5, 10, 30, 100]
 
 
 class Spot(NamedTuple):
@@ -49,37 +50,52 @@ def benchmark() -> tuple[str, list[Spot]]:
     return content["origin"], spots
 
 
-def chart(spots: list[Spot], limit: float) -> Panel:
-    """The picture; both axes are stretched near nought (inverse hyperbolic sine), where it matters."""
-    own = next(one for one in spots if one.kind == "unlearned")
-    panel = Panel(
+def tradeoff(metrics: ReleaseMetrics, before: Sequence[ReleaseMetrics]) -> Figure:
+    """The release among its ancestors and the methods of the benchmark."""
+    origin, spots = benchmark()
+    spots += [spot(one.release, one.gate, "original") for one in before]
+    own = spot(metrics.release, metrics.gate, "unlearned")
+    limit = max((check.limit for check in metrics.gate.checks), default=3.5)
+    return Figure(
+        "tradeoff",
+        "Forgetting against retention",
+        "The lower left corner is what a retraining would do; the dashed corner is what the gate lets pass. Pale dots "
+        f"are the benchmark's methods, darker ones earlier releases of this chain. Benchmark: {origin}.",
+        [_panel([*spots, own], own, limit)],
+        ["Model", "Gap of what is forgotten", "Loss of what stays"],
+        [[one.name, f"{one.forgetting:.1f}", f"{one.retention:.1f}"] for one in [own, *spots[::-1]]],
+    )
+
+
+def _panel(spots: list[Spot], own: Spot, limit: float) -> Panel:
+    """The picture; both axes are stretched near nought, where it matters."""
+    scale = alt.Scale(type="symlog", constant=1, domain=[0, FARTHEST], clamp=True, nice=False)
+    marks = alt.Axis(
+        values=MARKS, tickCount=len(MARKS), grid=True, labelOverlap=False, labelExpr="format(datum.value, '~g')"
+    )
+    data = [
+        one._asdict() | {"said": f"{one.name}: forgetting {one.forgetting:.1f}, retention {one.retention:.1f}"}
+        for one in spots
+    ]
+    kinds = {kind: kind for kind in ("other", "original", "unlearned")}
+    dots = (
+        alt.Chart(rows(data))
+        .mark_circle(opacity=1, stroke="var(--paper)", strokeWidth=0.75)
+        .encode(
+            x=alt.X("forgetting:Q", title="gap of what is forgotten, in spreads", scale=scale, axis=marks),
+            y=alt.Y("retention:Q", title="loss of what stays, in spreads", scale=scale, axis=marks),
+            size=alt.condition("datum.kind == 'unlearned'", alt.value(150), alt.value(50)),
+            **by_kind("kind", kinds, legend=False, dashes=False),
+            **said(),
+        )
+    )
+    corner = dashed((limit, 0), (limit, limit), (0, limit))
+    left = own.forgetting < FARTHEST / 10
+    name = alt.Chart(rows([own._asdict()])).mark_text(
+        align="left" if left else "right", dx=10 if left else -10, dy=-8, fill=INK, fontWeight="bold"
+    )
+    return Panel(
         f"Scatter plot of {len(spots)} models. {own.name}: farthest gap of what is forgotten {own.forgetting:.1f} "
         f"spreads, worst loss of what stays {own.retention:.1f} spreads.",
-        height=330,
+        framed(corner, dots, name.encode(x="forgetting:Q", y="retention:Q", text="name:N"), height=330),
     )
-    x = Scale(0, math.asinh(FARTHEST), LEFT, panel.width - RIGHT)
-    y = Scale(0, math.asinh(FARTHEST), panel.height - BOTTOM, TOP)
-    for mark in MARKS:
-        at = math.asinh(mark)
-        panel.add("line", "grid", x1=x.start, x2=x.end, y1=y(at), y2=y(at))
-        panel.text(x.start - 6, y(at) + 4, f"{mark:g}", anchor="end")
-        panel.text(x(at), y.start + 16, f"{mark:g}", anchor="middle")
-    edge = math.asinh(limit)
-    panel.add(
-        "polyline",
-        "mark",
-        points=f"{x(edge):.0f},{y.start} {x(edge):.0f},{y(edge):.0f} {x.start},{y(edge):.0f}",
-        fill="none",
-    )
-    panel.text((x.start + x.end) / 2, panel.height - 6, "gap of what is forgotten, in spreads", anchor="middle")
-    panel.text(6, 14, "loss of what stays, in spreads")
-    for one in spots:
-        title = f"{one.name}: forgetting {one.forgetting:.1f}, retention {one.retention:.1f}"
-        radius = 7 if one.kind == "unlearned" else 4
-        panel.dot(x(math.asinh(one.forgetting)), y(math.asinh(one.retention)), one.kind, title, radius)
-    at = x(math.asinh(own.forgetting))
-    left = at < panel.width * 0.75
-    panel.text(
-        at + (10 if left else -10), y(math.asinh(own.retention)) - 8, own.name, "ink strong", "start" if left else "end"
-    )
-    return panel

@@ -19,8 +19,7 @@ from expunge.releases.chain import chain, load_release, served_method
 from expunge.releases.registration import registration_of
 from expunge.releases.release import Release
 from expunge.report.figures import figures_of
-from expunge.report.lineage_chart import ChainLink
-from expunge.report.page import DigestLine, Facts, RequestLine, render
+from expunge.report.page import ChainLink, DigestLine, Facts, RequestLine, render
 from expunge.report.pictures import found_pictures
 from expunge.requests.request import DeletionRequest
 from expunge.selection.sets import read_forget
