@@ -19,7 +19,7 @@ KINDS = ("unlearned", "retrained")
 
 
 @dataclass(frozen=True)
-class Attack:
+class AttackView:
     """An attack.
 
     Attributes:
@@ -36,7 +36,7 @@ class Attack:
     figure: Figure
 
 
-def attack(found: Compared) -> Attack:
+def attack(found: Compared) -> AttackView:
     """Scores of forgotten pairs and of pairs never seen, and what each threshold makes of them."""
     every = np.concatenate([*found.members, *found.never_seen])
     low, high = (round(float(end), 3) for end in (every.min(), every.max() + 0.001))
@@ -66,7 +66,7 @@ def attack(found: Compared) -> Attack:
         ["Never seen, called members", *(f"Forgotten, called members by {name}" for name in found.names)],
         [[f"{alarm:.0%}", *(f"{_caught(corners[name], alarm):.1%}" for name in found.names)] for alarm in ALARMS],
     )
-    return Attack(low, high, start, [_said(*side, start) for side in sides], figure)
+    return AttackView(low, high, start, [_said(*side, start) for side in sides], figure)
 
 
 def _shares(scores: np.ndarray, limits: np.ndarray) -> np.ndarray:

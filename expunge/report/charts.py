@@ -171,13 +171,13 @@ def by_kind(field: str, kinds: Mapping[str, str], legend: bool = True, dashes: b
     return channels
 
 
-def said(field: str = "said") -> dict[str, Any]:
-    """Channels by which a mark says `field` to a reader who points at it, in the SVG and in the live chart."""
-    return {"description": alt.Description(f"{field}:N"), "tooltip": alt.Tooltip(f"{field}:N")}
+def said() -> dict[str, Any]:
+    """Channels by which a mark tells its field `said` to a reader who points at it, in the SVG and live."""
+    return {"description": alt.Description("said:N"), "tooltip": alt.Tooltip("said:N")}
 
 
 def pointed(curve: alt.Chart) -> alt.Chart:
-    """The points of a curve, unseen, for readers of the live chart who point at them."""
+    """The points of a curve, unseen: each tells its field `said` to a reader of the live chart who points at it."""
     return curve.mark_point(opacity=0, size=120).encode(tooltip="said:N").properties(name=HOVER)
 
 

@@ -40,7 +40,7 @@
   const slider = document.getElementById("threshold");
   const percent = (scores, limit) =>
     (100 * scores.filter((score) => score >= limit).length / Math.max(1, scores.length)).toFixed(1) + " %";
-  slider.addEventListener("input", async () => {
+  slider?.addEventListener("input", async () => {
     const limit = Number(slider.value);
     document.getElementById("threshold-value").textContent = limit.toFixed(2);
     document.getElementById("attack-said").replaceChildren(...data.names.map((name, number) =>

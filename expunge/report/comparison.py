@@ -52,7 +52,7 @@ def render_comparison(paths: Paths, found: Compared) -> str:
             lost=[_sample(found, int(row)) for row in lost],
             gained=[_sample(found, int(row)) for row in gained],
             groups={name: _rows(rows) for name, rows in found.groups.items()},
-            attack=attack(found),
+            attack=attack(found) if len(found.members[0]) and len(found.never_seen[0]) else None,
             layers=_layers(found) if found.layers else None,
             pictures=pictures,
             data=in_script(data),
