@@ -103,6 +103,7 @@ def opened(browser: Browser, page: Path, width: int = 1280, **options: str) -> t
         "request", lambda asked: wrong.append(asked.url) if not asked.url.startswith(("data:", page.as_uri())) else None
     )
     tab.goto(page.as_uri())
+    tab.evaluate("() => window.charts?.then(() => 0)")  # charts are live from then on
     return tab, wrong
 
 

@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 
 from expunge.examination.compare import Compared
-from expunge.report.charts import Figure, rows
+from expunge.report.charts import Figure, rows, said
 from expunge.report.panels import BINS, histogram, roc_panel
 
 MAX_LIMITS = 400
@@ -44,8 +44,10 @@ def attack(found: Compared) -> AttackView:
     threshold = alt.param(name="threshold", value=start)
     limits = np.append(np.unique(np.quantile(every, np.linspace(0, 1, MAX_LIMITS))), high)
     edges = np.linspace(low, high, BINS + 1)
-    rule = alt.Chart(rows([{}])).mark_rule(strokeWidth=2, strokeDash=[1, 0]).add_params(threshold)
-    mark = rule.encode(x=alt.XDatum(alt.ExprRef(threshold.name), type="quantitative"))
+    rule = (
+        alt.Chart(rows([{"said": "the threshold"}])).mark_rule(strokeWidth=2, strokeDash=[1, 0]).add_params(threshold)
+    )
+    mark = rule.encode(**said(), x=alt.XDatum(alt.ExprRef(threshold.name), type="quantitative"))
     panels, corners = [], {}
     sides = list(zip(found.names, found.members, found.never_seen, strict=True))
     for name, members, others in sides:
