@@ -192,15 +192,15 @@ class Script:
         return "sha256-" + b64encode(hashlib.sha256(self.text.encode()).digest()).decode()
 
 
-@cache
-def runtime() -> Script:
-    """Vega, Vega-Lite and Vega-Embed, as vl-convert brings them along."""
-    return Script(vl_convert.javascript_bundle(None, vl_version=VERSION))
-
-
 def script(name: str) -> Script:
     """A script of this room."""
     return Script((files("expunge.report") / name).read_text(encoding="utf-8"))
+
+
+@cache
+def live_charts() -> Script:
+    """What makes charts live, with Vega, Vega-Lite and Vega-Embed as vl-convert brings them along."""
+    return Script(vl_convert.javascript_bundle(script("charts.js").text, vl_version=VERSION))
 
 
 def in_script(value: Any) -> str:

@@ -14,7 +14,7 @@ from expunge.models.thumbnails import thumbnails
 from expunge.project.pages import environment
 from expunge.project.paths import Paths
 from expunge.report.attack import attack
-from expunge.report.charts import INK, Figure, Panel, framed, in_script, rows, runtime, said, script
+from expunge.report.charts import INK, Figure, Panel, framed, in_script, live_charts, rows, said, script
 
 MAX_BYTES = 3_000_000
 """Of all pictures together, so that the page stays under 5 MB."""
@@ -57,7 +57,7 @@ def render_comparison(paths: Paths, found: Compared) -> str:
             pictures=pictures,
             data=in_script(data),
             picture_data=in_script(pictures),
-            scripts=[runtime(), script("charts.js"), script("comparison.js")],
+            scripts=[live_charts(), script("comparison.js")],
         )
     )
 

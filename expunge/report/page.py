@@ -15,7 +15,7 @@ from expunge.evaluation.metrics import BaseMetrics, Metrics, ReleaseMetrics
 from expunge.project.pages import environment
 from expunge.report import judgement, words
 from expunge.report.advice import advice
-from expunge.report.charts import Figure, runtime, script
+from expunge.report.charts import Figure, live_charts
 from expunge.report.pictures import FoundPictures
 from expunge.report.tables import (
     BRIEF,
@@ -111,7 +111,7 @@ def render(facts: Facts) -> str:
         .render(
             facts=facts,
             figures={figure.name: figure for figure in facts.figures},
-            scripts=[runtime(), script("charts.js")],
+            scripts=[live_charts()],
             **content,
         )
     )
