@@ -5,7 +5,8 @@ some methods, a true retraining with another seed, and impostors that no judge m
 gold standard with the original's text tower put back. `python -m bench.forgetting.agreement` measures what is missing
 on the small corpus of `bench.forgetting.small`, in units of what retrainings on that corpus differ by, which
 `bench.forgetting.epsilon` has measured, and records one line a model in bench/results/agreement/. With `--whole` it is
-the whole corpus and the spread that the library comes with; lines go to bench/results/agreement-whole/.
+the whole corpus and the spread that the library comes with; lines go to bench/results/agreement-whole/. A second seed
+is that of the true retrainings; without it there are none.
 """
 
 from __future__ import annotations
@@ -62,9 +63,10 @@ def small_spread(captions: float, folder: Path = epsilon.FOLDER) -> Spread:
     return spread_of(of_forgotten | of_retained)
 
 
-def candidates(bench: Bench, methods: Sequence[str], gold: Clip, other: Workplace) -> Iterator[tuple[str, Clip]]:
-    """Every model that goes before the judges, by name; `other` is a workplace of another seed."""
-    yield RETRAINED, other.model(bench.catalog, bench.forgotten)[0]
+def candidates(bench: Bench, methods: Sequence[str], gold: Clip, other: Workplace | None) -> Iterator[tuple[str, Clip]]:
+    """Every model that goes before the judges, by name; `other` is a workplace of another seed, for a retraining."""
+    if other:
+        yield RETRAINED, other.model(bench.catalog, bench.forgotten)[0]
     yield UNTOUCHED, bench.base()
     yield SWAPPED, with_text_tower(gold, bench.base())
     for method in methods:
@@ -72,7 +74,7 @@ def candidates(bench: Bench, methods: Sequence[str], gold: Clip, other: Workplac
 
 
 def verdicts(
-    bench: Bench, methods: Sequence[str], spread: Spread, other: Workplace
+    bench: Bench, methods: Sequence[str], spread: Spread, other: Workplace | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """For each candidate both verdicts: whether it passed, and the checks that it failed."""
     params, original = bench.place.params, bench.base()
@@ -114,14 +116,17 @@ def summary(folder: Path = FOLDER, scenarios: Sequence[str] = (SCENARIO,)) -> li
     return rows
 
 
-def complete(bench: Bench, methods: Sequence[str], other: Workplace, spread: Spread | None, folder: Path) -> None:
+def complete(
+    bench: Bench, methods: Sequence[str], other: Workplace | None, spread: Spread | None, folder: Path
+) -> None:
     """Judge what was not judged before on one set, by the small corpus's own spread where none is given.
 
     Raises:
         ExpungeError: a figure has no spread.
     """
     scenario, seed = bench.scenario.name, bench.place.params.seed
-    if all(results.has(scenario, AGREEMENT, name, seed, folder) for name in (RETRAINED, *IMPOSTORS, *methods)):
+    names = (*([RETRAINED] if other else []), *IMPOSTORS, *methods)
+    if all(results.has(scenario, AGREEMENT, name, seed, folder) for name in names):
         return
     spread = spread or small_spread(bench.captions[""])
     if not all(math.isfinite(value) for value in spread.deviations.values()):
@@ -137,19 +142,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=SEEDS, help="how many, on the small corpus")
     parser.add_argument("--methods", nargs="+")
-    parser.add_argument("--whole", type=int, nargs=2, metavar="SEED", help="the whole corpus: a seed, and another")
+    parser.add_argument("--whole", type=int, nargs="+", metavar="SEED", help="the whole corpus: a seed, and another")
     options = parser.parse_args()
     if options.whole:
         methods = options.methods or ["retrain_text", "cliperase_calibrated"]
-        seed, other = options.whole
+        seed, *others = options.whole
+        again = workplace(others[0]) if others else None
         for scenario in REPORTED:
-            complete(Bench(workplace(seed), scenario), methods, workplace(other), recorded(), WHOLE_FOLDER)
+            complete(Bench(workplace(seed), scenario), methods, again, recorded(), WHOLE_FOLDER)
         rows = summary(WHOLE_FOLDER, [scenario.name for scenario in REPORTED])
     else:
         for number in range(options.seeds):
             bench = Bench(small_workplace(epsilon.seed_of(ORIGINAL, number)), SCENARIOS[SCENARIO])
-            again = small_workplace(epsilon.seed_of(epsilon.AGAIN, number))
-            complete(bench, options.methods or list(epsilon.METHODS), again, None, FOLDER)
+            retrained = small_workplace(epsilon.seed_of(epsilon.AGAIN, number))
+            complete(bench, options.methods or list(epsilon.METHODS), retrained, None, FOLDER)
         rows = summary()
     for row in rows:
         print(row)

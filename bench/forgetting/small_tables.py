@@ -75,7 +75,7 @@ def _on_the_whole(rows: list[dict[str, Any]]) -> str:
         return ""
     return f"""
 The same on the whole corpus, one seed, the seven sets of the first table
-(`python -m bench.forgetting.agreement --whole 3 4`). {_agreed(rows)}
+(`python -m bench.forgetting.agreement --whole 3`; no further retraining among them). {_agreed(rows)}
 
 {_verdicts(rows)}"""
 
