@@ -11,10 +11,13 @@ import pytest
 
 from bench.forgetting.distance import GOLD
 from bench.forgetting.spread import recorded_models, scenarios
+from expunge.evaluation.inputs import read_inputs
 from expunge.evaluation.overlap import effective_captions
+from expunge.evaluation.release import judge_release
 from expunge.evaluation.spread import recorded
-from expunge.project.files import read_json
+from expunge.project.files import read_json, rounded
 from expunge.project.paths import Paths
+from expunge.releases.chain import load_release
 from expunge.settings import Params
 from expunge.steps.evaluate import evaluate
 from models import tiny_clip
@@ -57,13 +60,23 @@ def test_sets_of_few_effective_captions_moved_most_between_recorded_retrainings(
 
 
 @pytest.mark.slow
-def test_a_release_whose_pairs_hang_on_few_captions_is_judged_beside_stand_ins(released: Path, tmp_path: Path) -> None:
+def test_a_release_whose_pairs_hang_on_few_captions_is_judged_beside_stand_ins(
+    released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ladder judges first, then the evaluation: the stand-ins are trained once for both, and then removed."""
     project = shutil.copytree(released, tmp_path / "project", symlinks=True)
     paths = Paths(project)
     before = read_json(paths.release("r001").metrics)["gate"]
     gate = lenient_gate() | {"few_captions": 1000.0, "stand_ins": 2}
-    evaluate(paths, Params.model_validate(tiny_params(gate=gate, train={"epochs": 4})), "r001")
+    params = Params.model_validate(tiny_params(gate=gate, train={"epochs": 4}))
+    inputs = read_inputs(paths, params, load_release(paths, "r001"), ["base"])
+    on_the_ladder = judge_release(inputs, params).verdict["gate"]
+    assert len(list(inputs.stand_ins.iterdir())) == 2
+    monkeypatch.setattr("expunge.evaluation.stand_ins.train_text_tower", None)
+    evaluate(paths, params, "r001")
+    assert not paths.stand_ins("r001").exists()
     after = read_json(paths.release("r001").metrics)["gate"]
+    assert rounded(on_the_ladder) == after
     assert (before["stand_ins"], after["stand_ins"]) == (0, 2)
     assert before["reference"] == after["reference"] == "gold"
     assert after["effective_captions"].keys() == {"", "req-0001"}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from expunge.corpus.catalog import Catalog
 from expunge.embeddings.search import load_embeddings
 from expunge.embeddings.views import Views
 from expunge.models import clip
 from expunge.models.clip import Clip
+from expunge.project.files import digest_of
 from expunge.project.paths import Paths
 from expunge.releases.release import Release
 from expunge.selection.sets import ForgetRow, RetainRow, read_forget, read_retain
@@ -25,6 +27,8 @@ class ReleaseInputs:
         views: what models see of the whole catalog.
         models: `original` and `unlearned`; `retrained` too where there is a gold standard.
         forget: the release's cumulative forget set.
+        stand_ins: where retrained text towers to compare with lie between the ladder and the evaluation; a change of
+            anything that they depend on makes it another folder.
     """
 
     release: str
@@ -32,6 +36,7 @@ class ReleaseInputs:
     models: dict[str, Clip]
     forget: list[ForgetRow]
     retained: list[RetainRow]
+    stand_ins: Path
 
 
 def read_inputs(paths: Paths, params: Params, description: Release, stores: Sequence[str]) -> ReleaseInputs:
@@ -49,12 +54,22 @@ def read_inputs(paths: Paths, params: Params, description: Release, stores: Sequ
     folders = {"original": paths.release(description.parent).model, "unlearned": where.model}
     if description.gold:
         folders["retrained"] = where.gold
+    forget = read_forget(where.forget, made_from)
     device = clip.configure(params.compute)
     models = {name: clip.load(folder, device) for name, folder in folders.items()}
     return ReleaseInputs(
         description.release,
         Views(catalog, [load_embeddings(paths, name) for name in stores], params.embed.batch_size),
         models,
-        read_forget(where.forget, made_from),
+        forget,
         read_retain(where.retain, made_from),
+        paths.stand_ins(description.release) / _key(params, folders["original"], catalog, forget),
     )
+
+
+def _key(params: Params, parent: Path, catalog: Catalog, forget: list[ForgetRow]) -> str:
+    """Digest of everything that a retrained text tower depends on."""
+    settings = params.model_dump(mode="json", include={"seed", "compute", "model", "train"})
+    settings["retrain_text"] = params.unlearn.methods.get("retrain_text")
+    without = sorted({row.sample_id for row in forget})
+    return digest_of({"parent": clip.model_digest(parent), "catalog": catalog.digest, "without": without, **settings})

@@ -93,7 +93,9 @@ def judge_release(asked: ReleaseInputs, params: Params) -> Judged:
 
     gold, others = subjects.get("retrained"), []
     if gold is None or hangs_on_few(params.gate, captions):
-        for model in stand_ins(catalog, models["original"], measured["original"].gallery, forgotten, params):
+        for model in stand_ins(
+            catalog, models["original"], measured["original"].gallery, forgotten, params, asked.stand_ins
+        ):
             seen = measure(model, views(model), classes, sets, params.evaluate)
             others.append(judged_model(seen, traces(model, words), sets, requests, captions))
     if gold is None:

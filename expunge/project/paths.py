@@ -56,6 +56,10 @@ class Paths:
         """What each shard of the catalog was made from, so that the next build keeps those that fit."""
         return self.root / ".expunge" / "catalog-state.json"
 
+    def stand_ins(self, release: str) -> Path:
+        """Models that a release is compared with, from the ladder to the evaluation."""
+        return self.checkpoints / "stand-ins" / release
+
     @property
     def checkpoints(self) -> Path:
         """State of unfinished runs: outside every stage's outputs, ignored by git and DVC."""

@@ -5,6 +5,7 @@ For `base` it measures the one model there is on its own training and held-out p
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def _evaluate_release(paths: Paths, params: Params, description: Release) -> Non
     where = paths.release(description.release)
     asked = read_inputs(paths, params, description, [description.parent, description.release])
     found = evaluate_release(asked, params)
+    shutil.rmtree(paths.stand_ins(description.release), ignore_errors=True)
     head = {
         "release": description.release,
         "parent": description.parent,
