@@ -59,7 +59,7 @@ def agreement_section(folder: Path, whole: Path) -> str:
     rows = agreement.summary(folder)
     if not rows:
         return ""
-    scenarios = [scenario.name for scenario in REPORTED]
+    scenarios = [one.name for one in REPORTED if results.of_kind(agreement.AGREEMENT, [one.name], whole)]
     return f"""## The judge without a gold standard
 
 The same models before two judges: one compares with a gold standard of the parent's seed, one with the stand-ins that
@@ -67,14 +67,14 @@ The same models before two judges: one compares with a gold standard of the pare
 with another seed; *{agreement.UNTOUCHED}* and *{agreement.SWAPPED}* are impostors. Measured on the small corpus of the
 section before by `python -m bench.forgetting.agreement`.
 
-{_verdicts(rows)}{_on_the_whole(agreement.summary(whole, scenarios))}"""
+{_verdicts(rows)}{_on_the_whole(agreement.summary(whole, scenarios), scenarios)}"""
 
 
-def _on_the_whole(rows: list[dict[str, Any]]) -> str:
+def _on_the_whole(rows: list[dict[str, Any]], scenarios: list[str]) -> str:
     if not rows:
         return ""
     return f"""
-The same on the whole corpus, one seed, the seven sets of the first table
+The same on the whole corpus, one seed, {", ".join(f"`{name}`" for name in scenarios)}
 (`python -m bench.forgetting.agreement --whole 3`; no further retraining among them). {_agreed(rows)}
 
 {_verdicts(rows)}"""
