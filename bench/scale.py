@@ -44,7 +44,7 @@ from expunge.settings import Params
 
 RESULTS = Path("bench/results/scale.json")
 SIZES = (10_000, 100_000)
-STEPS = ("select", "unlearn", "embed", "index", "evaluate")
+STEPS = ("select", "unlearn", "embed", "index", "evaluate", "report", "register")
 FORGOTTEN = 32
 SEED = 0
 WIDTH = 512
@@ -59,23 +59,35 @@ def main(sizes: tuple[int, ...]) -> None:
         "width": WIDTH,
         "forgotten": FORGOTTEN,
         "library": _library(),
+        "commit": _commit(),
     }
-    known = read_json(RESULTS) if RESULTS.is_file() else {}
-    done = known["sizes"] if all(known.get(key) == value for key, value in about.items()) else {}
     for count in sizes:
-        if str(count) in done:
+        if str(count) in _done(about):
             continue
         root = Path(tempfile.gettempdir()) / f"expunge-scale-{about['library'][:12]}-{count}"
-        done[str(count)] = _measured(root, count)
+        measured = _measured(root, count)
+        done = _done(about) | {str(count): measured}  # another run may have added a size meanwhile
         command = "python -m bench.scale " + " ".join(sorted(done, key=int))
         write_json(RESULTS, {"command": command, **about, "sizes": done, "exponents": _exponents(done)})
         shutil.rmtree(root)
     print(f"Wrote {RESULTS}.")
 
 
+def _done(about: dict[str, Any]) -> dict[str, Any]:
+    """The sizes that the results have already, from this machine and code."""
+    known = read_json(RESULTS) if RESULTS.is_file() else {}
+    return known["sizes"] if all(known.get(key) == about[key] for key in about if key != "commit") else {}
+
+
 def _library() -> str:
     """Digest of the library's sources, by which a run knows whether what it measured still holds."""
     return digest_of({str(path): sha256_file(path) for path in sorted(Path("expunge").rglob("*.py"))})
+
+
+def _commit() -> str:
+    """The commit that is checked out, and whether files differ from it."""
+    said = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True)
+    return said.stdout.strip()
 
 
 def preview(root: Path) -> None:

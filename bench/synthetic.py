@@ -26,6 +26,7 @@ CLASSES = 100
 PICTURES = 64
 ADJECTIVES = "red green blue old new big small dark bright quiet loud round flat warm cold soft hard wet dry long"
 NOUNS = "dog cat bird house tree street river boat table chair lamp book phone bridge garden horse cloud stone train"
+VERBS = "near beside behind under above facing touching crossing leaving passing meeting circling carrying holding"
 PLACES = "outside inside tonight today upstairs downstairs nearby abroad underground overhead ashore aboard"
 
 
@@ -55,7 +56,7 @@ def _picture(draw: np.random.Generator) -> bytes:
 
 def _samples(rows: range, pictures: list[bytes], draw: np.random.Generator) -> pa.Table:
     count = len(rows)
-    lists = [words.split() for words in (ADJECTIVES, ADJECTIVES, NOUNS, PLACES)]
+    lists = [words.split() for words in (ADJECTIVES, ADJECTIVES, NOUNS, VERBS, ADJECTIVES, NOUNS, PLACES)]
     picks = [[words[pick] for pick in draw.integers(0, len(words), count)] for words in lists]
     captions = [" ".join(said) for said in zip(*picks, strict=True)]
     # Of ten samples one is held out, for calibration and for the test in turn; those to be forgotten end in 0.

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from expunge.corpus.catalog import Catalog
 from expunge.embeddings.gallery import Gallery, match, view
@@ -21,7 +23,7 @@ from expunge.models.clip import Clip
 from expunge.models.loss import sigmoid_losses
 from expunge.models.pairs import load_pairs
 from expunge.models.towers import tower_digests
-from expunge.unlearning.calibration import MOST, TILE, nearest_cosine
+from expunge.unlearning.calibration import MOST, TILE, fitted_grams, nearest_cosine
 from expunge.unlearning.towers import with_text_tower
 from models import tiny_clip
 from samples import make_catalog
@@ -171,9 +173,8 @@ def test_the_nearest_caption_in_tiles_is_that_of_the_whole_product(seed: int) ->
     draw = np.random.default_rng(seed)
     queries, vectors = (sparse(n, 40, 0.2, "csr", np.float32, draw) for n in (30, 70))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("expunge.unlearning.calibration.TILE", 16)
         patched.setattr("expunge.unlearning.calibration.QUERIES", 9)
-        found = nearest_cosine(queries, vectors)
+        found = nearest_cosine(queries, (vectors[start : start + 16] for start in range(0, 70, 16)))
     assert np.array_equal(found, (queries @ vectors.T).max(axis=1).toarray().ravel())
     assert MOST < TILE * 2
 
@@ -188,7 +189,7 @@ def vectors_about(centres: int, count: int) -> tuple[list[str], np.ndarray]:
 def test_an_index_is_exact_up_to_a_size_and_keeps_its_promise_beyond(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [chosen_factory(count) for count in (100_000, 1_000_000, 20_000_000)] == [
         "Flat",
-        "IVF1024,Flat",
+        "IVF1024,SQfp16",
         "IVF4096_HNSW32,SQ8",
     ]
     ids, vectors = vectors_about(60, 3000)
@@ -199,3 +200,14 @@ def test_an_index_is_exact_up_to_a_size_and_keeps_its_promise_beyond(monkeypatch
     assert 0.98 <= recall_of(index, nearest) <= 1
     assert sorted(index_ids(index).tolist()) == sorted(index_ids(build_index(ids, vectors, "Flat")).tolist())
     assert recall_of(build_index(ids, vectors, "IVF64,Flat"), nearest) < 0.98  # one list alone is not enough
+    faiss.extract_index_ivf(index).make_direct_map()
+    kept = np.stack([index.reconstruct(int(key)) for key in index_ids(index)[:50]])
+    assert np.array_equal(kept.astype(np.float16), vectors[:50])  # as they are, bit by bit
+
+
+@settings(max_examples=10, deadline=None)
+@given(captions=st.lists(st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip), min_size=1))
+def test_character_grams_counted_caption_by_caption_weigh_what_they_weigh_all_at_once(captions: list[str]) -> None:
+    whole = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, dtype=np.float32)
+    expected = whole.fit_transform(captions)
+    assert np.array_equal(fitted_grams(captions).transform(captions).toarray(), expected.toarray())

@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from expunge.corpus.sample import METADATA_COLUMNS, SCHEMA, Sample, Source, Split, vector_id
-from expunge.project.columns import read_table, strings
+from expunge.project.columns import binaries, read_table, strings
 from expunge.project.errors import ExpungeError
 from expunge.project.files import (
     atomic_path,
@@ -207,11 +208,13 @@ class Catalog:
         return pa.concat_tables(self.tables(METADATA_COLUMNS)).combine_chunks()
 
     def pictures(self, ids: Set[str]) -> Iterator[tuple[str, bytes]]:
-        """Id and encoded picture of the samples `ids`, in catalog order."""
-        for table in self.tables(["sample_id", "image"]):
-            for name, picture in zip(strings(table["sample_id"]), table["image"], strict=True):
-                if name in ids:
-                    yield name, cast(bytes, picture.as_py())
+        """Id and encoded picture of the samples `ids`, in catalog order; of shards without any only ids are read."""
+        wanted = pa.array(sorted(ids), pa.string())
+        for shard in self.shards:
+            here = pc.is_in(self.read_shard(shard, ["sample_id"])["sample_id"], wanted)
+            if pc.any(here).as_py():
+                table = self.read_shard(shard, ["sample_id", "image"]).filter(here)
+                yield from zip(strings(table["sample_id"]), binaries(table["image"]), strict=True)
 
     @cached_property
     def ids(self) -> list[str]:

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from expunge.models.network import Network
 from expunge.models.pairs import Pairs
+from expunge.project.scratch import blocks
 
 BLOCK = 1024
 TILE = 16384
@@ -58,8 +59,8 @@ class Gallery:
     @cached_property
     def similarities(self) -> Tensor:
         """Cosine of each pair, float32 [N]."""
-        blocks = zip(self.images.split(BLOCK), self.texts.split(BLOCK), strict=True)
-        return torch.cat([(computable(images) * computable(texts)).sum(dim=1) for images, texts in blocks])
+        pairs = ((images, self.texts[start : start + BLOCK]) for start, images in blocks(self.images, BLOCK))
+        return torch.cat([(computable(images) * computable(texts)).sum(dim=1) for images, texts in pairs])
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def _one_way(queries: Tensor, targets: Tensor, gallery: Gallery, asked: Tensor) 
         right = (own * computable(targets[rows])).sum(dim=1)
         # Every row counts itself once, by whatever the tile makes of its own column.
         rank, loss = torch.full((len(rows),), -1), Losses(gallery, right)
-        for tile in targets.split(TILE):
+        for _, tile in blocks(targets, TILE):
             scores = own @ computable(tile).T
             rank += (scores >= right[:, None] - TIE).sum(dim=1)
             loss.add(scores)

@@ -19,6 +19,7 @@ import numpy as np
 from expunge.corpus.sample import vector_id
 from expunge.project.errors import ExpungeError
 from expunge.project.files import atomic_path, read_json, sha256_file, write_json
+from expunge.project.scratch import blocks
 
 ORIGIN = "origin.json"
 AUTO = "auto"
@@ -26,7 +27,8 @@ EXACT = 100_000
 QUANTISED = 10_000_000
 """Up to so many vectors `auto` searches exactly, and up to so many it keeps them as they are."""
 TRAINED = 40
-"""Vectors for each inverted list that its centre is found from."""
+ROUNDS = 10
+"""Vectors for each inverted list that its centre is found from, and rounds of k-means."""
 ASKED = 256
 DEPTH = 10
 PROMISED = 0.98
@@ -51,11 +53,12 @@ def build_index(ids: list[str], vectors: np.ndarray, factory: str, nearest: Near
     try:
         inner = faiss.index_factory(vectors.shape[1], description, faiss.METRIC_INNER_PRODUCT)
         if not inner.is_trained:
+            if factory == AUTO:
+                _prepare(inner)
             inner.train(_share(vectors, TRAINED * _lists(inner)))
         index = faiss.IndexIDMap2(inner)
-        for start in range(0, len(ids), BLOCK):
-            block = slice(start, start + BLOCK)
-            index.add_with_ids(np.ascontiguousarray(vectors[block], np.float32), keys[block])
+        for start, block in blocks(vectors, BLOCK):
+            index.add_with_ids(np.ascontiguousarray(block, np.float32), keys[start : start + BLOCK])
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise ExpungeError(f"params.yaml, index.factory {factory!r}: FAISS cannot build it ({reason}).") from error
@@ -67,13 +70,23 @@ def build_index(ids: list[str], vectors: np.ndarray, factory: str, nearest: Near
 def chosen_factory(count: int) -> str:
     """What `auto` stands for with `count` vectors.
 
-    Exact search up to `EXACT` vectors; then inverted lists, the square root of the count of them as a power of two;
-    beyond `QUANTISED` their centres are found by a graph, and vectors take a byte a dimension.
+    Exact search up to `EXACT` vectors; then inverted lists, the square root of the count of them as a power of two, of
+    vectors in float16, as stores have them; beyond `QUANTISED` their centres are found by a graph, and vectors take a
+    byte a dimension.
     """
     if count <= EXACT:
         return "Flat"
     lists = 2 ** round(math.log2(math.sqrt(count)))
-    return f"IVF{lists},Flat" if count <= QUANTISED else f"IVF{lists}_HNSW32,SQ8"
+    return f"IVF{lists},SQfp16" if count <= QUANTISED else f"IVF{lists}_HNSW32,SQ8"
+
+
+def _prepare(index: faiss.Index) -> None:
+    """Before an index of `auto` is trained: a few rounds settle the centres of its inverted lists, and what these hold
+    in float16 are the vectors, bit by bit, and not what they differ by from their centres."""
+    inverted = faiss.extract_index_ivf(index)
+    inverted.cp.niter = ROUNDS
+    quantiser = faiss.downcast_index(inverted).sq  # type: ignore[attr-defined]  # of inverted lists of scalars
+    inverted.by_residual = quantiser.qtype != faiss.ScalarQuantizer.QT_fp16
 
 
 @dataclass(frozen=True)
@@ -90,14 +103,15 @@ def exact_search(ids: list[str], vectors: np.ndarray) -> Nearest:
     queries = _share(vectors, ASKED)
     depth = min(DEPTH, len(keys))
     nearest, best = np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
-    for start in range(0, len(keys), BLOCK):
-        scores = queries @ np.asarray(vectors[start : start + BLOCK], np.float32).T
-        both = np.concatenate([best, scores], axis=1)
-        names = np.concatenate([nearest, np.broadcast_to(keys[start : start + BLOCK], scores.shape)], axis=1)
-        order = np.argpartition(-both, min(depth, both.shape[1]) - 1, axis=1)[:, :depth]
+    for start, block in blocks(vectors, BLOCK):
+        found, places = faiss.knn(
+            queries, np.asarray(block, np.float32), min(depth, len(block)), metric=faiss.METRIC_INNER_PRODUCT
+        )
+        both = np.concatenate([best, found], axis=1)
+        names = np.concatenate([nearest, keys[start + places]], axis=1)
+        order = np.argsort(-both, axis=1, kind="stable")[:, :depth]
         best, nearest = np.take_along_axis(both, order, axis=1), np.take_along_axis(names, order, axis=1)
-    order = np.argsort(-best, axis=1, kind="stable")
-    return Nearest(queries, np.take_along_axis(nearest, order, axis=1))
+    return Nearest(queries, nearest)
 
 
 def recall_of(index: faiss.Index, nearest: Nearest) -> float:

@@ -162,9 +162,11 @@ def _cosines(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
     """Cosine of `query` with each of the unit float16 `vectors` [N, D], float32 [N], a block at a time."""
     import numpy as np
 
+    from expunge.project.scratch import blocks
+
     found = np.empty(len(vectors), np.float32)
-    for start in range(0, len(vectors), BLOCK):
-        found[start : start + BLOCK] = vectors[start : start + BLOCK].astype(np.float32) @ query
+    for start, block in blocks(vectors, BLOCK):
+        found[start : start + BLOCK] = block.astype(np.float32) @ query
     return found
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from expunge.models.towers import Towers, tower_digests
 from expunge.project.columns import strings
 from expunge.project.errors import ExpungeError
 from expunge.project.files import clear_partials, digest_of
-from expunge.project.scratch import scratch
+from expunge.project.scratch import let_go, scratch
 from expunge.project.workers import in_order
 
 
@@ -53,21 +54,55 @@ class Origin:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """A whole store, mapped: vectors are in a temporary file, of which the page cache holds what is used.
+    """A whole store; what is not asked for is not read.
 
     Attributes:
         ids: sample ids, in catalog order.
-        images: unit image embeddings, float16 [N, D].
-        texts: unit embeddings of the canonical captions, float16 [N, D].
         model: digest of the model that made them.
         towers: digests of its towers.
+        files: one for each shard of the catalog.
     """
 
     ids: list[str]
-    images: np.ndarray
-    texts: np.ndarray
     model: str
     towers: Towers
+    files: tuple[Path, ...]
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """Unit image embeddings, float16 [N, D], mapped: in a temporary file, of which the page cache holds what is
+        used.
+
+        Raises:
+            ExpungeError: a file is damaged.
+        """
+        return self._whole(0)
+
+    @cached_property
+    def texts(self) -> np.ndarray:
+        """Unit embeddings of the canonical captions, likewise."""
+        return self._whole(1)
+
+    def parts(self, side: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Where the embeddings of each file begin, and these, float16 [n, D]; side 0 are images, 1 texts.
+
+        Raises:
+            ExpungeError: a file is damaged.
+        """
+        start = 0
+        for path in self.files:
+            found = matrix(_table(path, [VECTORS[side]])[VECTORS[side]])
+            yield start, found
+            let_go()
+            start += len(found)
+
+    def _whole(self, side: int) -> np.ndarray:
+        whole = np.empty((0, 0), np.float16)
+        for start, part in self.parts(side):
+            if not start:
+                whole = scratch((len(self.ids), part.shape[1]), np.float16)
+            whole[start : start + len(part)] = part
+        return whole
 
 
 def origin(catalog: Catalog, clip: Clip, model: str, preprocessing: str, forgotten: set[str]) -> Origin:
@@ -160,18 +195,9 @@ def read_embeddings(folder: Path, catalog: Catalog, made_from: Origin | None = N
             raise ExpungeError(f"{path} was made from another version of the catalog; run `dvc repro`.")
         if shared != common or (made_from and metadata != made_from.of_shard(shard)):
             raise ExpungeError(f"{path} holds vectors of another model than its neighbours or its release; refused.")
-    count = sum(_opened(path).metadata.num_rows for path in paths)
-    ids: list[str] = []
-    images = texts = np.empty((0, 0), np.float16)
-    for path in paths:
-        table = _table(path)
-        if not ids:
-            images, texts = (scratch((count, table[name].type.list_size), np.float16) for name in VECTORS)
-        here = slice(len(ids), len(ids) + table.num_rows)
-        images[here], texts[here] = (matrix(table[name]) for name in VECTORS)
-        ids += strings(table["sample_id"])
+    ids = [name for path in paths for name in strings(_table(path, ["sample_id"])["sample_id"])]
     towers = Towers(common.get("image_tower", ""), common.get("text_tower", ""))
-    return Embeddings(ids, images, texts, common["model"], towers)
+    return Embeddings(ids, common["model"], towers, tuple(paths))
 
 
 def sample_ids_at(folder: Path, catalog: Catalog, places: np.ndarray, model: str) -> Iterator[tuple[Shard, list[str]]]:

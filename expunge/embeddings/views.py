@@ -21,7 +21,11 @@ from expunge.models.clip import Clip
 from expunge.models.decoding import encode_pictures
 from expunge.models.towers import tower_digests
 from expunge.project.columns import binaries, strings
-from expunge.project.scratch import BLOCK, scratch
+from expunge.project.scratch import let_go, scratch
+
+SIDES = ("images", "texts")
+COLUMNS = ("image", "caption")
+"""Of the catalog, by side."""
 
 
 class Views:
@@ -36,7 +40,7 @@ class Views:
         self.catalog, self.batch_size = catalog, batch_size
         self.encoded = {"images": 0, "texts": 0}
         self._stores = stores
-        self._seen: dict[tuple[str, str], np.ndarray] = {}
+        self._seen: dict[tuple[int, str], np.ndarray] = {}
 
     def __call__(self, clip: Clip) -> Gallery:
         """The catalog under `clip`.
@@ -45,36 +49,37 @@ class Views:
             ExpungeError: a picture that has to be encoded cannot be decoded.
         """
         towers = tower_digests(clip)
-        images, texts = (self._side(clip, side, getattr(towers, side[:-1])) for side in ("images", "texts"))
+        images, texts = (self._side(clip, number, towers[number]) for number in (0, 1))
         return Gallery(torch.from_numpy(images), torch.from_numpy(texts), *temperature(clip))
 
-    def _side(self, clip: Clip, side: str, tower: str) -> np.ndarray:
+    def _side(self, clip: Clip, side: int, tower: str) -> np.ndarray:
         if (side, tower) not in self._seen:
             vectors = scratch((len(self.catalog), clip.embed_dim), np.float16)
             known = np.zeros(len(self.catalog), bool)
             for store in self._stores:
-                if getattr(store.towers, side[:-1]) == tower and not known.all():
+                if store.towers[side] == tower and not known.all():
                     rows = np.array([self.catalog.row_of[name] for name in store.ids], np.int64)
-                    for start in range(0, len(rows), BLOCK):
-                        vectors[rows[start : start + BLOCK]] = getattr(store, side)[start : start + BLOCK]
+                    for start, part in store.parts(side):
+                        vectors[rows[start : start + len(part)]] = part
                     known[rows] = True
-            self.encoded[side] += self._encode(clip, side, vectors, known)
+            self.encoded[SIDES[side]] += self._encode(clip, side, vectors, known)
             self._seen[side, tower] = vectors
         return self._seen[side, tower]
 
-    def _encode(self, clip: Clip, side: str, vectors: np.ndarray, known: np.ndarray) -> int:
+    def _encode(self, clip: Clip, side: int, vectors: np.ndarray, known: np.ndarray) -> int:
         """Fill the rows of `vectors` that are not known; shards without any are not read."""
         start = 0
         for shard in self.catalog.shards:
             here = np.flatnonzero(~known[start : start + shard.rows])
             if len(here):
-                column = "image" if side == "images" else "caption"
+                column = COLUMNS[side]
                 table = self.catalog.read_shard(shard, ["sample_id", column]).take(here)
                 names = strings(table["sample_id"])
-                if side == "images":
+                if side == 0:
                     found = encode_pictures(clip, names, binaries(table["image"]), self.batch_size)
                 else:
                     found = clip.encode_texts(strings(table["caption"]), self.batch_size).numpy()
                 vectors[start + here] = found
+                let_go()
             start += shard.rows
         return int((~known).sum())

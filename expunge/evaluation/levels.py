@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Set
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from expunge.corpus.catalog import Catalog
 from expunge.embeddings.gallery import Gallery
 from expunge.evaluation.sets import rows_of
 from expunge.project.columns import strings
 from expunge.project.scratch import take_rows
-from expunge.unlearning.calibration import never_seen_level
+from expunge.unlearning.calibration import MOST, even_share, never_seen_level
 from expunge.unlearning.problem import Seen
+
+
+class Remaining(NamedTuple):
+    """Pairs that stay in training, without the parent's text embeddings, which nothing is estimated from."""
+
+    captions: list[str]
+    images: Tensor
 
 
 def expected_similarity(catalog: Catalog, original: Gallery, forget: np.ndarray, forgotten: Set[str]) -> float:
@@ -33,5 +42,9 @@ def expected_similarity(catalog: Catalog, original: Gallery, forget: np.ndarray,
         return Seen(strings(captions.take(rows)), images, texts)
 
     held_out = rows_of(catalog, catalog.split_ids("calibration") - forgotten)
-    remaining = rows_of(catalog, catalog.split_ids("train") - forgotten)
-    return float(never_seen_level(seen(forget), seen(held_out), seen(remaining)).mean())
+    held_out = held_out[even_share(len(held_out), MOST)]
+    trained = rows_of(catalog, catalog.split_ids("train") - forgotten)
+    remaining = Remaining(
+        strings(captions.take(trained)), torch.from_numpy(take_rows(original.images.numpy(), trained))
+    )
+    return float(never_seen_level(seen(forget), seen(held_out), remaining).mean())

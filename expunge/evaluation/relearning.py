@@ -20,6 +20,7 @@ from expunge.models.clip import Clip, autocast
 from expunge.models.loss import TEMPERATURE, contrastive_loss
 from expunge.models.pairs import Pairs
 from expunge.models.settings import ComputeParams
+from expunge.project.scratch import blocks
 
 BATCH = 64
 
@@ -154,8 +155,8 @@ def _recall(clip: Clip, gallery: Gallery, pairs: Pairs, forget: np.ndarray, aske
     images = clip.encode_images(pairs.images(pairs.at(asked)))
     right = (images * texts[torch.searchsorted(told, torch.from_numpy(asked))]).sum(dim=1)
     rank = torch.full((len(asked),), -1)  # every picture counts its own caption once
-    for start in range(0, len(gallery.texts), TILE):
-        tile = gallery.texts[start : start + TILE].to(torch.float32, copy=True)
+    for start, stored in blocks(gallery.texts, TILE):
+        tile = stored.to(torch.float32, copy=True)
         here = (told >= start) & (told < start + TILE)
         tile[told[here] - start] = texts[here]
         rank += (images @ tile.T >= right[:, None] - TIE).sum(dim=1)

@@ -14,6 +14,7 @@ from expunge.corpus.catalog import Catalog
 from expunge.embeddings.gallery import BLOCK, TILE
 from expunge.evaluation.measure import Measured
 from expunge.evaluation.sets import Sets
+from expunge.project.scratch import blocks
 
 FIRST = 5
 """A retained picture counts as found by a caption where it is among this many first."""
@@ -63,8 +64,8 @@ def _first(queries: Tensor, targets: Tensor, gone: Tensor) -> Tensor:
     """Rows of the `FIRST` of `targets` [N, D] that are nearest to each query and not `gone`, int64 [Q, at most 5]."""
     best, rows = torch.empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64)
     left = len(targets) - len(gone)
-    for start in range(0, len(targets), TILE):
-        scores = queries @ targets[start : start + TILE].float().T
+    for start, tile in blocks(targets, TILE):
+        scores = queries @ tile.float().T
         scores[:, gone[(gone >= start) & (gone < start + TILE)] - start] = -torch.inf
         found = scores.topk(min(FIRST, scores.shape[1]), dim=1)
         best, rows = torch.cat([best, found.values], dim=1), torch.cat([rows, found.indices + start], dim=1)

@@ -29,6 +29,8 @@ FEWEST = 5
 """Of fewer words no heap can be told."""
 MOST = 2000
 """Never-trained tokens that are looked at."""
+BLOCK = 16384
+"""Captions that are tokenised at a time."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ def _mutual(texts: Tensor) -> tuple[float, float]:
 
 
 def _tokens(clip: Clip, captions: list[str]) -> set[int]:
-    return set(torch.unique(clip.tokenizer(captions)).tolist()) if captions else set()
+    blocks = (captions[start : start + BLOCK] for start in range(0, len(captions), BLOCK))
+    return {token for block in blocks for token in torch.unique(clip.tokenizer(block)).tolist()}
 
 
 def _words(captions: Iterable[str]) -> set[str]:

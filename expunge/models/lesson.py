@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -63,6 +63,7 @@ class Lesson:
     compute: ComputeParams
     seed: int
     texts: Callable[[Sequence[str]], Tensor] | None = None
+    _orders: dict[int, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def draw(self, step: int, batch_size: int) -> tuple[np.ndarray, list[str]]:
         """Rows and a caption for each: shuffled epochs as in training, cut into batches."""
@@ -73,8 +74,22 @@ class Lesson:
         draw = np.random.default_rng((self.seed, step, 1))
         return rows, [draw_caption(self.wording, row, self.recipe, draw) for row in rows]
 
+    def captions(self, steps: int, batch_size: int) -> list[str]:
+        """What the model has to be able to read, sorted: every caption that can be drawn, or, of more pairs than the
+        steps have places, those that will be."""
+        if steps * batch_size >= len(self.wording):
+            return possible_captions(self.wording, self.recipe)
+        return sorted({caption for step in range(steps) for caption in self.draw(step, batch_size)[1]})
+
     def _order(self, epoch: int) -> np.ndarray:
-        return epoch_order(self.wording, self.recipe, np.random.default_rng((self.seed, epoch)))
+        """Shuffling a large corpus takes longer than a step does, so the orders in use are kept."""
+        if epoch not in self._orders:
+            generator = np.random.default_rng((self.seed, epoch))
+            kept = {0, epoch} & self._orders.keys()
+            for other in self._orders.keys() - kept:
+                del self._orders[other]
+            self._orders[epoch] = epoch_order(self.wording, self.recipe, generator)
+        return self._orders[epoch]
 
 
 def is_text(name: str) -> bool:
@@ -135,7 +150,7 @@ def train_on(
     recipe = lesson.recipe
     vocabulary = nullcontext(new.tokenizer)
     if lesson.texts is None:
-        vocabulary = compact_vocabulary(new, possible_captions(lesson.wording, recipe))  # type: ignore[assignment]
+        vocabulary = compact_vocabulary(new, lesson.captions(params.steps, params.batch_size))  # type: ignore[assignment]
     with vocabulary as tokenize, _only(new.model, chosen), whole_batch_statistics(new.model):
         loss_of = shared(new.model, _loss(new, lesson, tokenize))
         groups = parameter_groups(new.model, recipe)

@@ -20,6 +20,7 @@ from expunge.corpus.hashes import BITS, FRAMES, PACKED, packed_hashes, perceptua
 from expunge.near_duplicates.compare import Original
 from expunge.project.columns import binaries, strings
 from expunge.project.progress import progress
+from expunge.project.scratch import blocks
 
 if TYPE_CHECKING:
     from expunge.selection.neighbours import Vectors
@@ -120,9 +121,8 @@ def _near_by_embedding(
         return {}
     found: list[list[tuple[float, int]]] = [[] for _ in originals]
     queries = encode([picture for image in originals.values() for picture in (image, ImageOps.mirror(image))])
-    for start in range(0, len(vectors.ids), BLOCK):
-        block = np.asarray(vectors.images[start : start + BLOCK], np.float32)
-        cosines = (queries @ block.T).reshape(len(originals), 2, -1).max(axis=1)
+    for start, block in blocks(vectors.images, BLOCK):
+        cosines = (queries @ np.asarray(block, np.float32).T).reshape(len(originals), 2, -1).max(axis=1)
         for place, row in np.argwhere(cosines >= NEAR_COSINE).tolist():
             if vectors.ids[start + row] not in without:
                 found[place].append((-float(cosines[place, row]), start + row))

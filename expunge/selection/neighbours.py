@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from expunge.project.errors import ExpungeError
+from expunge.project.scratch import blocks
 from expunge.selection.sets import RetainRow
 
 BLOCK = 4096
@@ -82,9 +83,9 @@ def nearest(parts: Sequence[np.ndarray], rows: np.ndarray, targets: np.ndarray) 
     which = np.zeros(len(rows), dtype=np.int64)
     for left in range(0, len(targets), BLOCK):
         reference = _unit(parts, targets[left : left + BLOCK]).T
-        for start in range(0, len(rows), BLOCK):
+        for start, chosen in blocks(rows, BLOCK):
             block = slice(start, start + BLOCK)
-            similarity = _unit(parts, rows[block]) @ reference
+            similarity = _unit(parts, chosen) @ reference
             place = similarity.argmax(axis=1)
             score = similarity[np.arange(len(place)), place]
             better = score > best[block]

@@ -19,6 +19,7 @@ def index(paths: Paths, params: Params, release: str) -> None:
         built = build_index(store.ids, vectors, params.index.factory, nearest)
         recall[f"{name}.faiss"] = round(recall_of(built, nearest), 4)
         write_index(built, where.index / f"{name}.faiss")
+        del built  # two at a time would be the most memory that a release takes
     write_origin(where.index, store.model, recall)
     print(
         f"index: {len(store.ids)} vectors of {store.images.shape[1]} dimensions, {params.index.factory}, "

@@ -16,11 +16,12 @@ Measured on the embedded corpus, mean distance to the gold standard's similarity
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, vstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import RidgeCV
@@ -30,6 +31,7 @@ from torch import Tensor
 
 from expunge.corpus.splits import FEWEST
 from expunge.project.errors import ExpungeError
+from expunge.project.scratch import blocks
 from expunge.unlearning.problem import Seen
 
 MOST = 5000
@@ -44,7 +46,17 @@ DIGITS = 4
 bits of a model do not depend on which one solved the regression."""
 
 
-def never_seen_level(forget: Seen, held_out: Seen, remaining: Seen) -> np.ndarray:
+class Known(Protocol):
+    """Pairs that stay in training: canonical captions, and unit image embeddings [N, D]."""
+
+    @property
+    def captions(self) -> Sequence[str]: ...
+
+    @property
+    def images(self) -> Tensor: ...
+
+
+def never_seen_level(forget: Seen, held_out: Seen, remaining: Known) -> np.ndarray:
     """Expected cosine of each forget pair under a model that never saw it.
 
     Args:
@@ -65,10 +77,10 @@ def never_seen_level(forget: Seen, held_out: Seen, remaining: Seen) -> np.ndarra
         )
     told = held_out.at(even_share(len(held_out.captions), MOST))
     known = told.similarities.numpy()
-    properties = _Properties(remaining)
     regression = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-3, 3, 25)))
-    regression.fit(properties(told), known)
-    level = np.clip(regression.predict(properties(forget)), known.min(), known.max())
+    described, asked = _Properties(remaining)(told, forget)
+    regression.fit(described, known)
+    level = np.clip(regression.predict(asked), known.min(), known.max())
     return np.round(level, DIGITS)
 
 
@@ -80,27 +92,33 @@ class _Properties:
     - cosine of its image embedding and the stand-in's guess.
     """
 
-    def __init__(self, remaining: Seen) -> None:
-        self.grams = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, dtype=np.float32)
-        self.vectors = self.grams.fit_transform(remaining.captions)
+    def __init__(self, remaining: Known) -> None:
+        self.captions = remaining.captions
+        self.grams = fitted_grams(remaining.captions)
         self.count = len(remaining.captions)
         self.frequency = Counter(word for caption in remaining.captions for word in set(_words(caption)))
         fitted = even_share(self.count, MOST)
         self.centre = _mean(remaining.images)
         images = remaining.images[torch.from_numpy(fitted)].float().numpy()
-        self.stand_in = KernelRidge(alpha=1.0).fit(self.vectors[fitted], images - self.centre)
+        vectors = self.grams.transform([remaining.captions[row] for row in fitted])
+        self.stand_in = KernelRidge(alpha=1.0).fit(vectors, images - self.centre)
 
-    def __call__(self, pairs: Seen) -> np.ndarray:
-        vectors = self.grams.transform(pairs.captions)
+    def __call__(self, *asked: Seen) -> list[np.ndarray]:
+        """Of several sets of pairs at a time, since each pass over the remaining captions takes a while."""
+        vectors = [self.grams.transform(pairs.captions) for pairs in asked]
+        tiles = (self.grams.transform(self.captions[at : at + TILE]) for at in range(0, self.count, TILE))
+        nearest = nearest_cosine(vstack(vectors, "csr"), tiles)
+        ends = np.cumsum([len(pairs.captions) for pairs in asked])
+        return [
+            np.column_stack(
+                [near, [self._known(_words(caption)) for caption in pairs.captions], self._agreement(pairs, told)]
+            )
+            for pairs, told, near in zip(asked, vectors, np.split(nearest, ends[:-1]), strict=True)
+        ]
+
+    def _agreement(self, pairs: Seen, vectors: csr_matrix) -> np.ndarray:
         guesses = normalize(self.stand_in.predict(vectors) + self.centre)
-        agreement = (guesses * pairs.images.float().numpy()).sum(axis=1)
-        return np.column_stack(
-            [
-                nearest_cosine(vectors, self.vectors),
-                [self._known(_words(caption)) for caption in pairs.captions],
-                agreement,
-            ]
-        )
+        return (guesses * pairs.images.float().numpy()).sum(axis=1)
 
     def _known(self, words: Sequence[str]) -> float:
         weights = {word: np.log((self.count + 1) / (self.frequency[word] + 1)) for word in words}
@@ -108,14 +126,28 @@ class _Properties:
         return sum(weights[word] for word in words if self.frequency[word]) / total if total else 1.0
 
 
-def nearest_cosine(queries: csr_matrix, vectors: csr_matrix) -> np.ndarray:
-    """The greatest product of each row of `queries` [Q, V] with a row of `vectors` [N, V], float32 [Q], in tiles."""
+def fitted_grams(captions: Sequence[str]) -> TfidfVectorizer:
+    """A TF-IDF of character 2- to 4-grams within words, as `fit` would have it, which would hold the counts of all
+    captions at a time: 1 kB and more of each."""
+    grams = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, dtype=np.float32)
+    analyse, frequency = grams.build_analyzer(), Counter[str]()
+    for caption in captions:
+        frequency.update(set(analyse(caption)))
+    vocabulary = sorted(frequency)
+    grams.set_params(vocabulary=vocabulary)
+    documents = np.array([frequency[gram] for gram in vocabulary], np.float32) + 1
+    grams.idf_ = np.log(np.float32(len(captions) + 1) / documents) + 1
+    return grams
+
+
+def nearest_cosine(queries: csr_matrix, tiles: Iterable[csr_matrix]) -> np.ndarray:
+    """The greatest product of each row of `queries` [Q, V] with a row of any of `tiles` [n, V], float32 [Q]."""
     found = np.zeros(queries.shape[0], np.float32)
-    for start in range(0, vectors.shape[0], TILE):
-        tile = vectors[start : start + TILE].T.tocsr()
+    for tile in tiles:
+        columns = tile.T.tocsr()
         for first in range(0, queries.shape[0], QUERIES):
             here = slice(first, first + QUERIES)
-            best = (queries[here] @ tile).max(axis=1).toarray().ravel()
+            best = (queries[here] @ columns).max(axis=1).toarray().ravel()
             np.maximum(found[here], best, out=found[here])
     return found
 
@@ -128,7 +160,7 @@ def even_share(count: int, most: int) -> np.ndarray:
 def _mean(vectors: Tensor) -> np.ndarray:
     """Mean of the rows of [N, D], float32 [D], summed in double precision block by block."""
     total = torch.zeros(vectors.shape[1], dtype=torch.float64)
-    for block in vectors.split(TILE):
+    for _, block in blocks(vectors, TILE):
         total += block.double().sum(dim=0)
     return (total / len(vectors)).float().numpy()
 

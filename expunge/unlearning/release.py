@@ -11,7 +11,7 @@ from expunge.models import clip
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
 from expunge.models.curves import write_curve
-from expunge.models.pairs import load_pairs, read_wording
+from expunge.models.pairs import load_pairs, read_wording, rows_of
 from expunge.models.ranks import is_first
 from expunge.models.retrain import train_from_scratch
 from expunge.models.slices import load_parts
@@ -26,6 +26,7 @@ from expunge.releases.chain import load_release
 from expunge.releases.release import MethodChoice, Release
 from expunge.selection.sets import read_forget, read_retain
 from expunge.settings import Params
+from expunge.unlearning.calibration import MOST, even_share
 from expunge.unlearning.loop import unlearn
 from expunge.unlearning.problem import Problem, Seen
 
@@ -101,7 +102,8 @@ def build_problem(paths: Paths, params: Params, release: Release, report: Progre
     rows = read_forget(where.forget, made_from)
     forgotten = {row.sample_id for row in rows}
     retained = read_retain(where.retain, made_from)
-    held_out = catalog.split_ids("calibration") - forgotten
+    held_out = rows_of(catalog, catalog.split_ids("calibration") - forgotten)
+    held_out = held_out[even_share(len(held_out), MOST)]  # no estimate takes more of them
     retain = load_pairs(catalog, model, {row.sample_id for row in retained})
     store = load_embeddings(paths, release.parent)
     stays = catalog.split_ids("train") - forgotten
@@ -118,7 +120,7 @@ def build_problem(paths: Paths, params: Params, release: Release, report: Progre
         forget=load_pairs(catalog, model, {row.sample_id for row in rows if row.release == release.release}),
         retain=retain,
         is_neighbour=np.array([sample_id in neighbours for sample_id in retain.ids]),
-        held_out=load_pairs(catalog, model, held_out),
+        held_out=load_pairs(catalog, model, {catalog.ids[row] for row in held_out.tolist()}),
         remaining=Seen(
             wording.canonical(),
             torch.from_numpy(take_rows(store.images, positions)),
