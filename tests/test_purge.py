@@ -1,4 +1,5 @@
-"""A purge of a real project: DVC with a remote, MLflow, kills at every step, and a search that finds things before."""
+"""A purge of a real project: DVC with remotes in a folder and in a bucket, MLflow, kills at every step, and a search
+that finds things before."""
 
 from __future__ import annotations
 
@@ -9,15 +10,18 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import fsspec
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 import fake_release
+from buckets import bucket
 from expunge.cli import app
 from expunge.corpus.catalog import Catalog
 from expunge.corpus.settings import CatalogParams
@@ -80,6 +84,7 @@ class Purged:
 
     root: Path
     remote: Path
+    bucket: Path
     planned: PurgePlan
     traces: list[Trace]
     forgotten: set[str]
@@ -92,12 +97,20 @@ class Purged:
 
 
 @pytest.fixture(scope="module")
-def purged(served: Path, tmp_path_factory: pytest.TempPathFactory) -> Purged:
-    """r001 purged in a copy of `served` that was pushed to a remote."""
+def address() -> Iterator[str]:
+    with bucket() as found:
+        yield f"{found}/store"
+
+
+@pytest.fixture(scope="module")
+def purged(served: Path, tmp_path_factory: pytest.TempPathFactory, address: str) -> Purged:
+    """r001 purged in a copy of `served` that was pushed to two remotes."""
     root, remote = tmp_path_factory.mktemp("purged") / "project", tmp_path_factory.mktemp("remote")
     _copy(served, root)
     command(root, "dvc", "remote", "add", "--quiet", "--default", "store", str(remote))
     command(root, "dvc", "push", "--quiet", "--run-cache")
+    command(root, "dvc", "remote", "add", "--quiet", "bucket", address)
+    command(root, "dvc", "push", "--quiet", "--run-cache", "--remote", "bucket")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         paths = Paths()
@@ -107,7 +120,9 @@ def purged(served: Path, tmp_path_factory: pytest.TempPathFactory) -> Purged:
         whole = digests(root)
         journal = run.begin(paths, planned)
         traces = journal.traces()
-    before = scan([root, remote], traces, skip=[root / ".git", root / ".expunge"])
+    before = scan(
+        [root, remote, _fetched(address, remote.parent / "bucket")], traces, skip=[root / ".git", root / ".expunge"]
+    )
     for place in KILLS:
         _kill_at(root, place)
     picture = next(trace.data for trace in traces if trace.kind == "picture")
@@ -117,7 +132,16 @@ def purged(served: Path, tmp_path_factory: pytest.TempPathFactory) -> Purged:
     for place in ("proof", "keep", "ledger", "certificate"):
         _kill_at(root, place)
     proof = json.loads(command(root, "expunge", "purge", "r001", "--yes", "--json").stdout)
-    return Purged(root, remote, planned, traces, forgotten, journal.retained, whole, before, refused, stray, proof)
+    left = _fetched(address, remote.parent / "bucket after")
+    return Purged(
+        root, remote, left, planned, traces, forgotten, journal.retained, whole, before, refused, stray, proof
+    )
+
+
+def _fetched(address: str, folder: Path) -> Path:
+    """All that a bucket holds now, as files."""
+    fsspec.filesystem("s3", skip_instance_cache=True).get(address, str(folder), recursive=True)
+    return folder
 
 
 def _kill_at(root: Path, place: str) -> None:
@@ -147,6 +171,7 @@ def test_before_the_purge_every_surface_holds_what_was_forgotten(purged: Purged)
     found = {(Path(seen.path).relative_to(top).parts, seen.kind) for seen in purged.before.findings}
     for kind in ("picture", "caption"):
         assert {"data", ".dvc", "files"} <= {part for parts, seen in found if seen == kind for part in parts}
+    assert {"picture", "caption", "vector"} <= {seen for parts, seen in found if "bucket" in parts}
     vectors = [parts for parts, seen in found if seen == "vector"]
     assert {"embeddings", "index", ".dvc", "files"} <= {part for parts in vectors for part in parts}
 
@@ -155,7 +180,9 @@ def test_what_will_be_removed_is_listed_first_and_nothing_happens_without_a_yes(
     listed = {item.path for item in purged.planned.items}
     assert any(path.startswith("data/catalog/part-") for path in listed)
     assert {"models/base", "data/embeddings/base", "data/index/base"} <= listed
-    assert {"DVC cache", "DVC remote store", "MLflow"} <= {item.surface for item in purged.planned.items}
+    assert {"DVC cache", "DVC remote store", "DVC remote bucket", "MLflow"} <= {
+        item.surface for item in purged.planned.items
+    }
     assert not any("r001" in item.path for item in purged.planned.items)
     assert isinstance(purged.refused, ExpungeError)
     assert "--yes" in str(purged.refused)
@@ -165,7 +192,9 @@ def test_what_will_be_removed_is_listed_first_and_nothing_happens_without_a_yes(
 def test_killed_at_every_step_it_ends_with_nothing_forgotten_anywhere(purged: Purged) -> None:
     paths = Paths(purged.root)
     allowed = places.pseudonyms_allowed(paths, load_params(paths.params), ["r001"])
-    after = scan([purged.root, purged.remote], purged.traces, skip=[purged.root / ".git"], may_hold=allowed)
+    after = scan(
+        [purged.root, purged.remote, purged.bucket], purged.traces, skip=[purged.root / ".git"], may_hold=allowed
+    )
     assert after.findings == []
     assert after.unread == []
     assert purged.proof["clean"]
@@ -199,9 +228,11 @@ def test_dvc_finds_nothing_to_do_and_the_remote_has_all_that_stays(purged: Purge
     forced = command(purged.root, "dvc", "repro", "--force", "catalog").stdout
     assert "Running stage" not in forced
     locks = read_locks(Paths(purged.root))
-    objects = {path.parent.name + path.name for path in purged.remote.glob("files/md5/??/*")}
-    for path in ("data/catalog", "models/r001", "data/embeddings/r001", "reports/r001/metrics.json"):
-        assert locks.md5(path) in objects
+    for remote in (purged.remote, purged.bucket):
+        objects = {path.parent.name + path.name for path in remote.glob("files/md5/??/*")}
+        for path in ("data/catalog", "models/r001", "data/embeddings/r001", "reports/r001/metrics.json"):
+            assert locks.md5(path) in objects
+    assert any("DVC remote bucket" in place for place in purged.proof["out_of_reach"])
 
 
 def test_writing_the_pipeline_anew_keeps_what_the_purge_made_of_it(purged: Purged) -> None:

@@ -105,6 +105,7 @@ def _at(address: str, storage: dict[str, Any], what: str) -> Iterator[StoredFile
     options = {} if is_local(address) else storage
     try:
         fs, path = url_to_fs(address, **options)
+        fs.invalidate_cache()  # clients of services remember what they listed, for as long as their process lives
         root = root_of(path) if any(sign in path for sign in MAGIC) and not fs.exists(path) else path
         if root != path:
             entries = fs.glob(path, detail=True)

@@ -114,6 +114,8 @@ def _still_there(paths: Paths, journal: Journal, stores: Collection[ObjectStore]
     """What should be gone by its name, whatever it holds."""
     folders = [folder for name in journal.gone for folder in rebase.folders_of(paths, name)]
     used, known = objects.used_objects(paths), journal.known_objects()
-    surplus: list[Path] = [path for store in stores for path in store.surplus(used, known)]
-    left = [path for path in (*folders, *surplus) if path.exists()]
-    return [Remnant(shown(paths, path), "not removed", 0) for path in left]
+    left = [shown(paths, folder) for folder in folders if folder.exists()]
+    for store in stores:
+        surplus = store.surplus(used, known)
+        left += [shown(paths, Path(file.path)) if store.here else store.address(file.path) for file in surplus]
+    return [Remnant(name, "not removed", 0) for name in left]

@@ -19,7 +19,7 @@ from expunge.settings import Params
 def searched(paths: Paths, stores: Sequence[ObjectStore], records: Sequence[Path]) -> list[Path]:
     """The project, its Prefect home included, and what it keeps outside of its folder: DVC's stores, MLflow's files."""
     root = paths.root.resolve()
-    outside = [folder for store in stores for folder in (store.folder, store.runs)]
+    outside = [Path(folder) for store in stores if store.here for folder in (store.folder, store.runs)]
     kept = {place.resolve() for place in (*outside, *records) if place.exists()}
     return [root, *sorted(place for place in kept if not place.is_relative_to(root))]
 
@@ -86,7 +86,13 @@ def out_of_reach(
         for store in stores
         if not store.own
     ]
-    listed += [f"DVC remote {remote}, which is not on this machine: `dvc gc -w -c -r NAME`" for remote in remotes]
+    listed += [
+        f"older versions, replicas and backups that the service behind DVC remote {store.name} keeps of "
+        f"{store.address(store.folder)}; its objects were searched by their names, which are digests of what they hold"
+        for store in stores
+        if not store.here
+    ]
+    listed += [f"DVC remote {remote}, out of which nothing can be taken from here" for remote in remotes]
     if home := shared_home(paths):
         listed.append(
             f"{home}, Prefect's home outside of this project, which other projects share: parameters and logs of flow "

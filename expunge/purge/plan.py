@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import posixpath
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 from expunge.corpus.catalog import Catalog
 from expunge.lineage.dvc import objects, rebase
 from expunge.lineage.dvc.locks import read_locks, relative
+from expunge.lineage.dvc.objects import ObjectStore, StoredObject
 from expunge.lineage.mlflow import retire
 from expunge.lineage.trace import trace
 from expunge.project.errors import ExpungeError
@@ -164,21 +166,23 @@ def _store_items(paths: Paths, kept: Sequence[str], forgotten: frozenset[str]) -
         surplus, runs = store.surplus(used, known), store.surplus_runs(known)
         where = "DVC cache" if store is stores[0] else f"DVC remote {store.name}"
         if surplus:
-            yield _summary(paths, where, store.folder, surplus, "objects that nothing that stays uses")
+            yield _stored(paths, where, store, store.folder, surplus, "objects that nothing that stays uses")
         if runs:
-            yield _summary(paths, where, store.runs, runs, "records of runs, which would bring objects back")
+            yield _stored(paths, where, store, store.runs, runs, "records of runs, which would bring objects back")
+
+
+def _stored(
+    paths: Paths, surface: str, store: ObjectStore, folder: str, files: Sequence[StoredObject], why: str
+) -> Item:
+    """An object of DVC is named by its digest: hashing it again would say nothing new."""
+    names = {posixpath.relpath(file.path, folder): "" for file in files}
+    place = shown(paths, Path(folder)) if store.here else store.address(folder)
+    return Item(surface, place, len(files), sum(file.size for file in files), digest_of(names), why)
 
 
 def _item(paths: Paths, surface: str, path: Path, why: str) -> Item:
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    return _summary(paths, surface, path, files, why)
-
-
-def _summary(paths: Paths, surface: str, path: Path, files: Sequence[Path], why: str) -> Item:
-    # An object of DVC is named by its digest: hashing it again would say nothing new.
-    stored = surface.startswith("DVC")
-    names = {str(file.relative_to(path) if path.is_dir() else file.name): file for file in files}
-    digests: Mapping[str, str] = {name: "" if stored else sha256_file(file) for name, file in names.items()}
+    digests = {str(file.relative_to(path) if path.is_dir() else file.name): sha256_file(file) for file in files}
     size = sum(file.stat().st_size for file in files)
     return Item(surface, shown(paths, path), len(files), size, digest_of(digests), why)
 

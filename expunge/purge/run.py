@@ -165,8 +165,7 @@ def _stores(purge: Purge) -> None:
     remotes = [store.name for store in stores[1:] if store.objects()]
     objects.refill(paths, remotes)
     for store in stores:
-        for path in [*store.surplus(used, known), *store.surplus_runs(known)]:
-            path.unlink(missing_ok=True)
+        store.remove([*store.surplus(used, known), *store.surplus_runs(known)])
     objects.forget_listings(paths, remotes)
 
 
