@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -16,6 +17,7 @@ from expunge.corpus.catalog import Catalog, Shard
 from expunge.models.clip import Clip
 from expunge.models.decoding import encode_pictures
 from expunge.project.columns import binaries, read_table, strings
+from expunge.project.costs import Phases
 from expunge.project.files import atomic_path
 
 META = b"expunge"
@@ -25,11 +27,18 @@ TOWERS = ("image_tower", "text_tower")
 
 
 class Encoded(NamedTuple):
-    """How many embeddings of each kind were computed for a shard, and how many samples needed none."""
+    """How many embeddings of each kind were computed for a shard, how many samples needed none, and the seconds that
+    parts of the work took: `reading`, `decoding` (all threads together), `waiting` for it, `encoding`, `writing`."""
 
     images: int
     texts: int
     kept: int
+    seconds: Mapping[str, float] = MappingProxyType({})
+
+    def __add__(self, other: Encoded) -> Encoded:  # type: ignore[override]  # sums, where a tuple would be longer
+        names = self.seconds.keys() | other.seconds.keys()
+        seconds = {name: self.seconds.get(name, 0.0) + other.seconds.get(name, 0.0) for name in sorted(names)}
+        return Encoded(self.images + other.images, self.texts + other.texts, self.kept + other.kept, seconds)
 
 
 def embed_shard(
@@ -49,22 +58,26 @@ def embed_shard(
         earlier: files that may hold embeddings by the same tower of the same shard; pictures are decoded, and captions
             encoded, only where none of them does.
     """
-    names = catalog.read_shard(shard, ["sample_id"])["sample_id"]
-    ids = pa.array([name for name in strings(names) if name not in forgotten], pa.string())
-    images, texts = (_known(earlier, ids, side, metadata) for side in (0, 1))
+    phases = Phases()
+    with phases("reading"):
+        names = catalog.read_shard(shard, ["sample_id"])["sample_id"]
+        ids = pa.array([name for name in strings(names) if name not in forgotten], pa.string())
+        images, texts = (_known(earlier, ids, side, metadata) for side in (0, 1))
     anew = images is None, texts is None
-    done = Encoded(*(len(ids) if one else 0 for one in (*anew, not any(anew))))
     if images is None:
-        table = _rows(catalog, shard, ids, ["sample_id", "image"])
-        images = encode_pictures(clip, strings(table["sample_id"]), binaries(table["image"]), batch_size)
+        with phases("reading"):
+            table = _rows(catalog, shard, ids, ["sample_id", "image"])
+        images = encode_pictures(clip, strings(table["sample_id"]), binaries(table["image"]), batch_size, phases)
     if texts is None:
-        table = _rows(catalog, shard, ids, ["sample_id", "caption"])
-        texts = clip.encode_texts(strings(table["caption"]), batch_size).numpy()
+        with phases("reading"):
+            table = _rows(catalog, shard, ids, ["sample_id", "caption"])
+        with phases("encoding"):
+            texts = clip.encode_texts(strings(table["caption"]), batch_size).numpy()
     columns = [ids, _column(images, clip.embed_dim), _column(texts, clip.embed_dim)]
     fields: list[pa.Field] = [pa.field("sample_id", pa.string(), False)]
     fields += [pa.field(name, column.type, False) for name, column in zip(VECTORS, columns[1:], strict=True)]
     schema = pa.schema(fields, metadata={META: json.dumps(metadata, sort_keys=True)})
-    with atomic_path(target) as partial:
+    with phases("writing"), atomic_path(target) as partial:
         pq.write_table(
             pa.Table.from_arrays(columns, schema=schema),
             partial,
@@ -72,7 +85,8 @@ def embed_shard(
             use_dictionary=False,
             row_group_size=ROW_GROUP,
         )
-    return done
+    new_images, new_texts, none = (len(ids) if one else 0 for one in (*anew, not any(anew)))
+    return Encoded(new_images, new_texts, none, phases.seconds)
 
 
 def metadata_of(schema: pa.Schema) -> dict[str, str]:

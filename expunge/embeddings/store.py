@@ -144,7 +144,7 @@ def embed_catalog(
     tally = Encoded(0, 0, 0)
     for number, rows in enumerate(kept, 1):
         done = next(made) if rows is None else Encoded(0, 0, rows)
-        tally = Encoded(*(sum(pair) for pair in zip(tally, done, strict=True)))
+        tally += done
         if progress:
             progress(number, len(catalog.shards))
     return tally

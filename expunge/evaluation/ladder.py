@@ -14,6 +14,7 @@ from expunge.evaluation.inputs import read_inputs
 from expunge.evaluation.release import judge_release
 from expunge.models import clip
 from expunge.models.files import CONFIG, PARTS, WEIGHTS, beside_weights
+from expunge.models.precision import settled
 from expunge.project.files import atomic_path, read_json, rounded, write_json
 from expunge.project.paths import Paths
 from expunge.releases.chain import load_release
@@ -31,7 +32,7 @@ def climb(paths: Paths, params: Params, release: str) -> None:
     Writes `reports/R/attempts.json`: for each method that was tried its name and, but for one on the last rung,
     `passed`, `diagnosis` and the names of the checks that it `failed`.
     """
-    description = load_release(paths, release)
+    params, description = settled(paths, params), load_release(paths, release)
     attempts: list[dict[str, Any]] = []
     for rung in description.rungs:
         _make(paths, params, description, rung)
@@ -65,7 +66,7 @@ def _make(paths: Paths, params: Params, description: Release, rung: MethodChoice
         {
             "method": GOLD,
             "parameters": {},
-            **{key: training[key] for key in ("seconds", "peak_memory_mb", "steps")},
+            **{key: training[key] for key in ("seconds", "peak_memory_mb", "steps", "precision")},
             "forget": sum(row.release == description.release for row in read_forget(where.forget)),
             "retain": len(read_retain(where.retain)),
             "parameters_changed": sum(int((after[name] != value).sum()) for name, value in before.items()),

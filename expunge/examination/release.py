@@ -15,6 +15,7 @@ from expunge.examination.scores import scores
 from expunge.models import clip
 from expunge.models.clip import Clip
 from expunge.models.pairs import Pairs, load_pairs
+from expunge.models.precision import settled
 from expunge.project.errors import ExpungeError
 from expunge.project.files import rounded
 from expunge.project.paths import BASE, Paths
@@ -46,6 +47,7 @@ def examine_release(paths: Paths, params: Params, release: str, generator: str |
         ExpungeError: `release` is `base`, does not exist or is not built, its parent was purged, or the generator
             cannot be loaded or reads another text tower.
     """
+    params = settled(paths, params)
     if release == BASE:
         raise ExpungeError("The base model has forgotten nothing; name a release, as in `expunge examine r001`.")
     description = load_release(paths, release)

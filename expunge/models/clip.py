@@ -152,7 +152,12 @@ def autocast(device: torch.device, compute: ComputeParams) -> Iterator[None]:
     """The context of training and unlearning steps: mixed precision; encoding for storage is always float32.
 
     Attention over texts of a few tokens is twice as fast in plain matrix products as in the fused kernel on a CPU.
+
+    Raises:
+        ExpungeError: the precision has not been settled.
     """
+    if compute.precision == "auto":
+        raise ExpungeError("compute.precision is `auto`, which only the project's own stages measure; name one here.")
     attention = sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=compute.precision == "bf16"), attention:
         yield

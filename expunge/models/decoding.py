@@ -13,6 +13,7 @@ from torch import Tensor
 
 from expunge.corpus.pictures import decode_image
 from expunge.models.clip import Clip
+from expunge.project.costs import Phases
 
 AHEAD = 2
 """Batches that are decoded while the device encodes one."""
@@ -20,29 +21,44 @@ THREADS = 16
 """At most; pictures decode without Python's lock, so each thread keeps a core busy."""
 
 
-def encode_pictures(clip: Clip, ids: Sequence[str], pictures: Sequence[bytes], batch_size: int) -> np.ndarray:
+def encode_pictures(
+    clip: Clip, ids: Sequence[str], pictures: Sequence[bytes], batch_size: int, phases: Phases | None = None
+) -> np.ndarray:
     """Unit image embeddings [N, D] (float32) of encoded pictures.
+
+    Args:
+        phases: is told the seconds of `decoding`, all threads together, of `waiting` for it, and of `encoding`.
 
     Raises:
         ExpungeError: a picture cannot be decoded; the message names its id.
     """
+    timed = phases or Phases()
     found = np.empty((len(ids), clip.embed_dim), np.float32)
     start = 0
-    for pixels in decoded(clip, ids, pictures, batch_size):
-        found[start : start + len(pixels)] = clip.encode_images(pixels, batch_size).numpy()
+    for pixels in decoded(clip, ids, pictures, batch_size, timed):
+        with timed("encoding"):
+            found[start : start + len(pixels)] = clip.encode_images(pixels, batch_size).numpy()
         start += len(pixels)
     return found
 
 
-def decoded(clip: Clip, ids: Sequence[str], pictures: Sequence[bytes], batch_size: int) -> Iterator[Tensor]:
+def decoded(
+    clip: Clip, ids: Sequence[str], pictures: Sequence[bytes], batch_size: int, phases: Phases | None = None
+) -> Iterator[Tensor]:
     """uint8 pixels [B, 3, H, W] in batches, in order; the next batches are decoded meanwhile.
 
     Raises:
         ExpungeError: a picture cannot be decoded; the message names its id.
     """
+    timed = phases or Phases()
 
     def decode(name: str, data: bytes) -> Tensor:
-        return clip.to_uint8(clip.preprocess(decode_image(data, name)))
+        with timed("decoding"):
+            return clip.to_uint8(clip.preprocess(decode_image(data, name)))
+
+    def stacked(batch: list[Future[Tensor]]) -> Tensor:
+        with timed("waiting"):
+            return torch.stack([future.result() for future in batch])
 
     starts = range(0, len(ids), batch_size)
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
@@ -51,6 +67,6 @@ def decoded(clip: Clip, ids: Sequence[str], pictures: Sequence[bytes], batch_siz
             batch = slice(start, start + batch_size)
             waiting.append([pool.submit(decode, *one) for one in zip(ids[batch], pictures[batch], strict=True)])
             if len(waiting) > AHEAD:
-                yield torch.stack([future.result() for future in waiting.popleft()])
+                yield stacked(waiting.popleft())
         while waiting:
-            yield torch.stack([future.result() for future in waiting.popleft()])
+            yield stacked(waiting.popleft())

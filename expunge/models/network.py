@@ -7,9 +7,11 @@ The configuration is what `open_clip_config.json` holds under `model_cfg`. A tex
 from __future__ import annotations
 
 import copy
+import importlib
 import logging
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +26,26 @@ from expunge.project.reading import strict_json
 
 _torchvision.ensure()
 
-import open_clip  # noqa: E402
+
+@contextmanager
+def _left_out(packages: Iterable[str]) -> Iterator[None]:
+    """Inside the block these cannot be imported, as if they were not installed, unless they have been already."""
+    absent = [package for package in packages if package not in sys.modules]
+    sys.modules |= dict.fromkeys(absent)  # type: ignore[arg-type]  # None is what the import system takes for that
+    try:
+        yield
+    finally:
+        for package in absent:
+            del sys.modules[package]
+
+
+ADAPTERS = {"transformers": ("hf_model", "HFTextEncoder"), "timm": ("timm_model", "TimmModel")}
+"""What a few architectures' towers come from, and the module and class by which open_clip adapts it. Importing the two
+takes longer than importing torch, for timm brings torch's compiler. So open_clip is imported as if they were not
+installed, which it provides for; `_taken_in` makes up for it where a model needs one."""
+
+with _left_out(ADAPTERS):
+    import open_clip
 
 logging.getLogger("open_clip").setLevel(logging.ERROR)
 
@@ -63,6 +84,7 @@ def build(model_cfg: Mapping[str, Any], files: Mapping[str, bytes], seed: int = 
         open_clip.CoCa if custom and "multimodal_cfg" in cfg else open_clip.CustomTextCLIP if custom else open_clip.CLIP
     )
     if "timm_model_name" in cfg["vision_cfg"]:
+        _taken_in("timm")
         cfg["vision_cfg"]["timm_model_pretrained"] = False
     torch.manual_seed(seed)
     try:
@@ -112,10 +134,23 @@ def _text_config(files: Mapping[str, bytes]) -> bytes:
 
 
 def require_transformers() -> None:
-    """Raise an `ExpungeError` where the package that tokenizers and some text towers come from is not installed."""
+    """Have open_clip find transformers, where tokenizers and some text towers come from: half a second of importing
+    that no other model takes.
+
+    Raises:
+        ExpungeError: it is not installed.
+    """
     try:
         import transformers  # noqa: F401
     except ImportError:
         raise ExpungeError(
             "This model's tokenizer or text tower comes from the package transformers: pip install 'expunge[text]'."
         ) from None
+    _taken_in("transformers")
+
+
+def _taken_in(package: str) -> None:
+    module, name = ADAPTERS[package]
+    adapter = getattr(open_clip, module)
+    if getattr(adapter, package) is None:
+        setattr(open_clip.model, name, getattr(importlib.reload(adapter), name))

@@ -10,12 +10,16 @@ from expunge.project.schema import Block, Count, Fraction, Positive
 
 
 class ComputeParams(Block):
-    """Where the tensors live. `auto` takes a GPU when there is one; bits are reproducible on CPU only."""
+    """Where the tensors live, and in which precision they are trained.
+
+    `device: auto` takes a GPU when there is one; bits are reproducible on CPU only. `precision: auto` takes what a
+    short measurement on this machine finds faster (`models/precision.py`).
+    """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(default=0, ge=0, description="CPU threads of torch; 0 leaves torch's own choice")
     processes: Count = Field(default=1, description="processes that train together on this machine, by torchrun")
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Literal["auto", "bf16", "fp32"] = "bf16"
 
 
 class ModelParams(Block):

@@ -61,6 +61,11 @@ class Paths:
         return self.checkpoints / "stand-ins" / release
 
     @property
+    def precision(self) -> Path:
+        """Which precision was measured to be faster on this machine."""
+        return self.root / ".expunge" / "precision.json"
+
+    @property
     def checkpoints(self) -> Path:
         """State of unfinished runs: outside every stage's outputs, ignored by git and DVC."""
         return self.root / ".expunge" / "checkpoints"

@@ -237,9 +237,13 @@ def _data(registration: Registration) -> dict[str, str | None]:
 def _method(paths: Paths, params: Params, description: Release | None) -> dict[str, Any]:
     """All that decides the weights beside data and code; `expunge verify --replay` compares it with today's."""
     recipe = params.model_dump(mode="json", include={"seed", "compute"})
+    where = paths.release(description.release if description else BASE)
+    record = where.unlearning if description else where.training
+    run = read_json(record) if description or record.is_file() else {}
+    if params.compute.precision == "auto":
+        recipe["compute"]["precision"] = run["precision"]  # as it was settled
     if description is None:
         return {"name": "training", "parameters": params.train.model_dump(mode="json"), **recipe}
-    run = read_json(paths.release(description.release).unlearning)
     return {"name": run["method"], "parameters": run["parameters"], **recipe}
 
 

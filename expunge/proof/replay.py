@@ -42,9 +42,12 @@ def replay(paths: Paths, params: Params, statement: dict[str, Any], measuring: S
     if name == BASE:
         raise ExpungeError("The base model was trained, not unlearned; there is nothing to replay.")
     from expunge.models import clip
+    from expunge.models.precision import with_precision
     from expunge.releases.chain import load_release, served_method
     from expunge.unlearning.again import unlearned_again
 
+    if params.compute.precision == "auto":
+        params = with_precision(params, predicate["method"]["compute"]["precision"])
     with unlearned_again(paths, params, name, served_method(paths, load_release(paths, name))) as again:
         checks = [_recipe_check(params, again, predicate)]
         where, certified = relative(paths, weights(paths, name)), predicate["model"]["after"]

@@ -47,11 +47,19 @@ def embed(paths: Paths, params: Params, release: str) -> None:
         )
     write_json(
         where.embedding_cost,
-        {"seconds": cost.seconds, "peak_memory_mb": cost.peak_memory_mb, **done._asdict()},
+        {
+            "seconds": cost.seconds,
+            "peak_memory_mb": cost.peak_memory_mb,
+            "images": done.images,
+            "texts": done.texts,
+            "kept": done.kept,
+            "phases": {name: round(seconds, 3) for name, seconds in done.seconds.items()},
+        },
     )
+    parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in done.seconds.items())
     print(
         f"embed: {done.images} pictures and {done.texts} captions encoded, {done.kept} pairs kept, "
-        f"in {cost.seconds:.1f} s"
+        f"in {cost.seconds:.1f} s" + (f" ({parts})" if parts else "")
     )
 
 

@@ -22,6 +22,7 @@ from expunge.evaluation.metrics import BaseMetrics, ReleaseMetrics
 from expunge.evaluation.release import evaluate_release
 from expunge.evaluation.sets import base_sets
 from expunge.models import clip
+from expunge.models.precision import settled
 from expunge.project.columns import strings
 from expunge.project.documents import write_document
 from expunge.project.files import atomic_path, read_json, rounded, write_json
@@ -34,6 +35,7 @@ from expunge.steps import step_main
 
 def evaluate(paths: Paths, params: Params, release: str) -> None:
     """Write the metrics of `release`, and the data behind its figures."""
+    params = settled(paths, params)
     clip.configure(params.compute)
     if release == BASE:
         _evaluate_base(paths, params)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from expunge.corpus.catalog import Catalog
 from expunge.models import clip
 from expunge.models.curves import training_rows, write_curve
+from expunge.models.precision import settled
 from expunge.models.ranks import is_first
 from expunge.models.retrain import train_from_scratch
 from expunge.project.costs import measured
@@ -18,6 +19,7 @@ from expunge.steps.together import training_main
 
 def gold(paths: Paths, params: Params, release: str) -> None:
     """Train the gold standard of `release` with the recipe and seed of the base model."""
+    params = settled(paths, params)
     where = paths.release(release)
     catalog = Catalog(paths.catalog)
     forgotten = {row.sample_id for row in read_forget(where.forget, {"catalog": catalog.digest})}
@@ -29,7 +31,13 @@ def gold(paths: Paths, params: Params, release: str) -> None:
     write_curve(where.gold_curve, training_rows(curve))
     write_json(
         where.gold_training,
-        {"seconds": cost.seconds, "peak_memory_mb": cost.peak_memory_mb, "pairs": pairs, "steps": len(curve)},
+        {
+            "seconds": cost.seconds,
+            "peak_memory_mb": cost.peak_memory_mb,
+            "pairs": pairs,
+            "steps": len(curve),
+            "precision": params.compute.precision,
+        },
     )
     print(f"gold: {len(curve)} steps on {pairs} pairs in {cost.seconds:.0f} s, model {digest[:12]}")
 

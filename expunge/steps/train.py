@@ -5,6 +5,7 @@ from __future__ import annotations
 from expunge.corpus.catalog import Catalog
 from expunge.models import clip
 from expunge.models.curves import training_rows, write_curve
+from expunge.models.precision import settled
 from expunge.models.ranks import is_first
 from expunge.models.retrain import train_from_scratch
 from expunge.project.costs import measured
@@ -18,6 +19,7 @@ from expunge.steps.together import training_main
 
 def train(paths: Paths, params: Params, release: str) -> None:
     """Train the base model on everything in the `train` split, or take it from where it was trained."""
+    params = settled(paths, params)
     where, catalog = paths.release(release), Catalog(paths.catalog)
     if params.train.external is not None and params.train.external.trained_on is not None:
         _check_compared(where, {"catalog": catalog.digest, "trained_on": params.train.external.trained_on})
@@ -29,7 +31,13 @@ def train(paths: Paths, params: Params, release: str) -> None:
     write_curve(where.training_curve, training_rows(curve))
     write_json(
         where.training,
-        {"seconds": cost.seconds, "peak_memory_mb": cost.peak_memory_mb, "pairs": pairs, "steps": len(curve)},
+        {
+            "seconds": cost.seconds,
+            "peak_memory_mb": cost.peak_memory_mb,
+            "pairs": pairs,
+            "steps": len(curve),
+            "precision": params.compute.precision,
+        },
     )
     print(f"train: {len(curve)} steps on {pairs} pairs in {cost.seconds:.0f} s, model {digest[:12]}")
 

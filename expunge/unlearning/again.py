@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from expunge.models.clip import WEIGHTS
+from expunge.models.precision import settled
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
 from expunge.releases.chain import load_release
@@ -38,7 +39,7 @@ def unlearned_again(paths: Paths, params: Params, name: str, method: MethodChoic
         again = Paths(Path(folder))
         _link(paths, again, name, parent)
         with contextlib.redirect_stdout(sys.stderr):
-            unlearn_release(again, params, name, method)
+            unlearn_release(again, settled(paths, params), name, method)
         yield again
 
 

@@ -12,6 +12,7 @@ from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
 from expunge.models.curves import write_curve
 from expunge.models.pairs import load_pairs, read_wording, rows_of
+from expunge.models.precision import settled
 from expunge.models.ranks import is_first
 from expunge.models.retrain import train_from_scratch
 from expunge.models.slices import load_parts
@@ -33,7 +34,7 @@ from expunge.unlearning.problem import Problem, Seen
 
 def unlearn_release(paths: Paths, params: Params, release: str, method: MethodChoice | None = None) -> None:
     """Make the parent's model forget what `release` says, by `method`; by the one that it names first by default."""
-    where = paths.release(release)
+    params, where = settled(paths, params), paths.release(release)
     description = load_release(paths, release)
     chosen = method or description.method
     name, values = chosen.name, method_values(params, release, chosen)
@@ -64,6 +65,7 @@ def unlearn_release(paths: Paths, params: Params, release: str, method: MethodCh
             "seconds": cost.seconds,
             "peak_memory_mb": cost.peak_memory_mb,
             "steps": len(outcome.curve),
+            "precision": params.compute.precision,
             "forget": len(problem.forget),
             "retain": len(problem.retain),
             "parameters_changed": outcome.parameters_changed,
