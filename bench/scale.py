@@ -1,4 +1,4 @@
-"""What a release costs as the catalog grows → bench/results/scale.json.
+"""What a release costs as the catalog grows → bench/results/scale.json and docs/images/scale.svg.
 
 `python -m bench.scale [COUNT …]` makes up a project for each number of samples (10,000 and 100,000 by default): a
 catalog with short captions, small pictures and hashes, a small model of width 512, and the base model's store of
@@ -43,6 +43,7 @@ from expunge.requests.request import DeletionRequest, IdSelector
 from expunge.settings import Params
 
 RESULTS = Path("bench/results/scale.json")
+CHART = Path("docs/images/scale.svg")
 SIZES = (10_000, 100_000)
 STEPS = ("select", "unlearn", "embed", "index", "evaluate", "report", "register")
 FORGOTTEN = 32
@@ -68,7 +69,9 @@ def main(sizes: tuple[int, ...]) -> None:
         measured = _measured(root, count)
         done = _done(about) | {str(count): measured}  # another run may have added a size meanwhile
         command = "python -m bench.scale " + " ".join(sorted(done, key=int))
-        write_json(RESULTS, {"command": command, **about, "sizes": done, "exponents": _exponents(done)})
+        results = {"command": command, **about, "sizes": done, "exponents": _exponents(done)}
+        write_json(RESULTS, results)
+        chart(results)
         shutil.rmtree(root)
     print(f"Wrote {RESULTS}.")
 
@@ -198,6 +201,26 @@ def _exponents(sizes: dict[str, Any]) -> dict[str, dict[str, float]]:
             if name != "start"
         }
     return found
+
+
+def chart(results: dict[str, Any]) -> None:
+    """Processor seconds of each step by size, both on logarithmic axes; a straight line is a power of the size."""
+    from matplotlib import rc_context  # which the process that measures a preview does without
+    from matplotlib.figure import Figure
+
+    sizes = sorted(results["sizes"], key=int)
+    with rc_context({"svg.hashsalt": "expunge", "svg.fonttype": "none"}):
+        figure = Figure(figsize=(7, 4.2), layout="constrained")
+        axes = figure.add_subplot(
+            xscale="log", yscale="log", xlabel="samples", ylabel="processor seconds, start left out"
+        )
+        for name in [name for name in results["sizes"][sizes[0]]["steps"] if name != "start"]:
+            there = [size for size in sizes if name in results["sizes"][size]["steps"]]
+            seconds = [_own(results["sizes"][size], name) for size in there]
+            axes.plot([int(size) for size in there], seconds, marker="o", label=name.replace("_", "-"))
+        axes.grid(alpha=0.3)
+        figure.legend(loc="outside right upper", frameon=False)
+        figure.savefig(CHART, metadata={"Date": None})
 
 
 def _own(size: dict[str, Any], name: str) -> float:

