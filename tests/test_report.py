@@ -37,7 +37,7 @@ def words_of(page: str) -> str:
 class Tags(HTMLParser):
     """All start tags with their attributes, and whether every opened element was closed."""
 
-    VOID = frozenset({"meta", "img", "source", "br", "link"})
+    VOID = frozenset({"wbr", "meta", "img", "source", "br", "link"})
 
     def __init__(self) -> None:
         super().__init__()
