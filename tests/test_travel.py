@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -101,7 +102,17 @@ def test_a_clone_with_its_data_pulled_reports_traces_and_verifies_and_after_a_re
     assert "`expunge backup FILE` writes it" in refused.stderr
     secret = {"EXPUNGE_BACKUP_PASSPHRASE": "a long passphrase of tests"}
     run(origin, "expunge", "backup", str(tmp_path / "expunge.backup"), **secret)
-    run(clone, "expunge", "restore", str(tmp_path / "expunge.backup"), "--yes", "--by", "tests", **secret)
+    assert "MLflow: It has no record of base, r001" in run(clone, "expunge", "repair", check=False).stdout
+    told = run(clone, "expunge", "restore", str(tmp_path / "expunge.backup"), "--yes", "--by", "tests", **secret).stdout
+    assert "r001 is recorded in MLflow again" in told
+    traced, original = (
+        json.loads(run(folder, "expunge", "trace", "r001", "--json").stdout)["mlflow"]["versions"]
+        for folder in (clone, origin)
+    )
+    for key in ("aliases", "verdict", "model_digest", "release_digest", "git_commit"):
+        assert traced[0][key] == original[-1][key], key
+    assert "is as certified" in run(clone, "expunge", "verify", "r001").stdout  # which reads the new record as well
+    assert "Nothing stops this project" in run(clone, "expunge", "repair").stdout
     approved_request(clone, "--class", "family")
     run(clone, "expunge", "release")
     assert "is as certified" in run(clone, "expunge", "verify", "r002").stdout

@@ -29,12 +29,12 @@ def repair(
 ) -> None:
     """List every state that stops the project and what ends it; on a yes, do it. Status 1 while something is left."""
     from expunge.repair.state import Site
-    from expunge.repair.states import blocking
+    from expunge.repair.states import MENDED, blocking
     from expunge.requests.request import login_name
 
     paths = Paths()
     site = Site(paths, load_params(paths.params))
-    states = blocking(site)
+    states = blocking(site, MENDED)
     if as_json:
         shown = ("subject", "problem", "remedy", "command", "severity")
         typer.echo(json.dumps([{key: getattr(state, key) for key in shown} for state in states], indent=2))
@@ -54,7 +54,7 @@ def repair(
     for state in mendable:
         if state.mend:
             typer.echo(plain(f"{state.subject}: {state.mend(by or login_name())}"))
-    if blocking(site):
+    if blocking(site, MENDED):
         typer.echo("Something is left; run `expunge repair` again to see it.")
         raise typer.Exit(1)
 

@@ -209,7 +209,8 @@ def _mlflow(project: Project, name: str) -> RecordedInMlflow | NotInMlflow:
     versions = project.versions_of(name)
     if not versions:
         why = "no run of this release" if project.store else "no record in MLflow yet"
-        return NotInMlflow(reason=f"{why}; the stage `register` writes it")
+        how = "`expunge repair` records it again" if project.registration(name) else "the stage `register` writes it"
+        return NotInMlflow(reason=f"{why}; {how}")
     return RecordedInMlflow(versions=tuple(_version(project, version) for version in versions))
 
 

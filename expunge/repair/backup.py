@@ -22,6 +22,7 @@ from expunge.project.files import json_bytes, write_bytes
 from expunge.project.paths import BASE, Paths
 from expunge.releases.chain import chain, has_passed, is_finished, is_purged
 from expunge.repair.rebuild import rebuild
+from expunge.repair.records import record_again
 from expunge.repair.sealed import seal, unseal
 from expunge.repair.state import Site
 from expunge.requests.events import Event, check_chain
@@ -82,7 +83,7 @@ def restore(site: Site, source: Path, passphrase: str, by: str) -> list[str]:
             notes.append(f"{target} is back.")
     notes += _restore_list(site, {listed[name]: content for name, content in old_list.items()})
     ledger, said = _restore_ledger(site, events, by)
-    return [*notes, *said, *rebuild(site, ledger, by)]
+    return [*notes, *said, *rebuild(site, ledger, by), *record_again(site)]
 
 
 def _nothing_under_a_key(paths: Paths) -> bool:

@@ -12,6 +12,7 @@ from expunge.repair.ledger import ledger_state
 from expunge.repair.locks import damaged_record_state, dvc_lock_state
 from expunge.repair.purges import half_purge_state
 from expunge.repair.receipts import receipt_state
+from expunge.repair.records import record_state
 from expunge.repair.releases import cut_twice_state, failed_state, unfinished_state
 from expunge.repair.state import BlockingState, Site
 from expunge.repair.suppression import suppression_state
@@ -30,6 +31,8 @@ STATES: tuple[Detector, ...] = (
     receipt_state,
     dvc_lock_state,
 )
+MENDED: tuple[Detector, ...] = (*STATES, record_state)
+"""What `expunge repair` looks at. Where MLflow has lost a release, as in a clone, nothing stops; only traces end."""
 
 
 def blocking(site: Site, detectors: tuple[Detector, ...] = STATES) -> list[BlockingState]:
