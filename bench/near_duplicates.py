@@ -1,18 +1,23 @@
 """What the search for near-duplicates finds, and what it mistakes → bench/results/near_duplicates.json.
 
-`python -m bench.near_duplicates [PROJECT]` draws pictures of the built catalog with a seed, plants ten changed copies
-of each in a temporary catalog under captions of other samples, and looks for the near-duplicates of each drawn
-picture with the base model. A natural sample that is flagged counts as false unless its pixels are those of the drawn
-picture or of its mirror image: the corpus holds such twins under several names. The list that keeps copies out of
-later catalogs is measured on the same copies.
+`python -m bench.near_duplicates [PROJECT] [--pictures NAME=FOLDER [--tile PIXELS]]` draws pictures of the built catalog
+with a seed, plants ten changed copies of each in a temporary catalog under captions of other samples, and looks for the
+near-duplicates of each drawn picture with the base model. A natural sample that is flagged counts as false unless its
+pixels are those of the drawn picture or of its mirror image: the corpus holds such twins under several names. The list
+that keeps copies out of later catalogs is measured on the same copies.
+
+With `--pictures` the natural samples are the pictures in a folder, those that are twice the size of a tile cut into
+tiles, and the results go to near_duplicates_NAME.json: drawings of another hand, or photographs, that neither the
+limits nor the model have met.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import random
-import sys
+import re
 import tempfile
 import time
 from collections import Counter
@@ -26,8 +31,8 @@ from PIL import Image
 
 from bench.planted import CHANGES, encoded
 from expunge.corpus.catalog import Catalog, write_catalog
-from expunge.corpus.pictures import decode_image
-from expunge.corpus.sample import Sample, Source
+from expunge.corpus.pictures import SUFFIXES, as_rgb, decode_image
+from expunge.corpus.sample import Caption, Sample, Source
 from expunge.embeddings.search import picture_encoder
 from expunge.near_duplicates import candidates
 from expunge.near_duplicates import find as search
@@ -51,6 +56,8 @@ LIMITS = (
 )
 NEWCOMERS = 200
 """Natural samples that are shown to the list of what is kept out as if they were new."""
+TONE = re.compile("-1f3f[b-f]")
+"""Skin tones in the names of emoji files; a catalog declares them as variants of one concept."""
 TWIN = 2.0
 """Mean difference of two pictures, 0 to 255, up to which they count as the same."""
 
@@ -66,9 +73,14 @@ class Store:
 
 def main() -> None:
     """Measure and write the results."""
-    project = Paths(Path(sys.argv[1]) if len(sys.argv) > 1 else Path())
-    catalog, draw = Catalog(project.catalog), random.Random(SEED)
-    samples = [Sample.of_row(row) for table in catalog.tables() for row in table.to_pylist()]
+    options = _options()
+    project, draw = Paths(options.project), random.Random(SEED)
+    name, _, folder = (options.pictures or "").partition("=")
+    if folder:
+        samples = list(pictures_in(Path(folder), options.tile))
+    else:
+        tables = Catalog(project.catalog).tables()
+        samples = [Sample.of_row(row) for table in tables for row in table.to_pylist()]
     drawn = draw.sample(samples, DRAWN)
     planted = {name: copy for sample in drawn for name, copy in _copies(sample, samples, draw)}
     with tempfile.TemporaryDirectory() as folder:
@@ -80,7 +92,7 @@ def main() -> None:
         seconds = time.perf_counter() - start
         kept_out, strangers = _suppressed(paths, samples, drawn, planted)
     results = {
-        "command": "python -m bench.near_duplicates",
+        "command": " ".join(["python -m bench.near_duplicates", *(["PROJECT --pictures", name] if name else [])]),
         "machine": {"system": platform.platform(), "cores": os.cpu_count(), "python": platform.python_version()},
         "seed": SEED,
         "drawn": DRAWN,
@@ -95,9 +107,36 @@ def main() -> None:
             "newcomers_kept_out_by_near_duplicate_rule": strangers,
         },
     }
-    target = Path("bench/results/near_duplicates.json")
+    target = Path(f"bench/results/near_duplicates{f'_{name}' if name else ''}.json")
     write_json(target, results)
     print(f"Wrote {target}.")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("project", type=Path, nargs="?", default=Path(), help="whose base model embeds the pictures")
+    parser.add_argument("--pictures", metavar="NAME=FOLDER")
+    parser.add_argument("--tile", type=int, default=0, metavar="PIXELS")
+    return parser.parse_args()
+
+
+def pictures_in(folder: Path, tile: int) -> Iterator[Sample]:
+    """The pictures of a folder as samples; with a `tile`, its squares of so many pixels where there are several."""
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES):
+        image = as_rgb(Image.open(path))
+        for number, square in enumerate(_tiles(image, tile)):
+            tones, name = "".join(TONE.findall(path.stem)) or None, f"{path.stem}/{number}"
+            concept, said = f"{TONE.sub('', path.stem)}/{number}", (Caption("en", name),)
+            yield Sample(name, "picture", "picture", None, concept, tones, "train", said, encoded(square))
+
+
+def _tiles(image: Image.Image, size: int) -> Iterator[Image.Image]:
+    if not size or min(image.size) < 2 * size:
+        yield image
+        return
+    for top in range(0, image.height - size + 1, size):
+        for left in range(0, image.width - size + 1, size):
+            yield image.crop((left, top, left + size, top + size))
 
 
 def _copies(sample: Sample, samples: list[Sample], draw: random.Random) -> Iterator[tuple[str, Sample]]:
