@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import subprocess
 import sys
+import time
+from itertools import count
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -15,7 +19,7 @@ from expunge.cli import _quiet_first, app
 from expunge.commands.common import has_desktop
 from expunge.project.paths import Paths
 from expunge.project.prefect_home import running_server
-from expunge.project.progress import _rate, progress
+from expunge.project.progress import _rate, brief, progress
 
 
 def commands(command=None, words=()):
@@ -74,6 +78,43 @@ def test_what_takes_less_than_two_seconds_leaves_no_line_in_a_log(capsys: pytest
     with progress("audit") as report:
         report(9, 9)
     assert capsys.readouterr().err == ""
+
+
+def test_a_part_of_other_work_is_shown_once_it_takes_its_time_and_leaves_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = count(0, 40)
+    monkeypatch.setattr("expunge.project.progress.time.monotonic", lambda: next(clock))
+    with brief("encode captions") as report:
+        for done in (10, 20, 30):
+            report(done, 30)
+    with brief("build the catalog") as report:
+        report(512, 0)
+        report(1024, 0)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "encode captions: 10/30, 8.0 s each, 160 s left",
+        "encode captions: 20/30, 6.0 s each, 60 s left",
+        "build the catalog: 512, 6/s",
+        "build the catalog: 1024, 9/s",
+    ]
+
+
+def test_a_bar_within_a_bar_is_shown_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, clock = io.StringIO(), count(0, 3)
+    monkeypatch.setattr("expunge.project.progress.time.monotonic", lambda: next(clock))
+    terminal = Console(file=shown, force_terminal=True, width=100)
+    monkeypatch.setattr("expunge.project.progress.Console", lambda **options: terminal)
+    with progress("unlearn") as outer:
+        outer(0, 128)
+        with brief("encode captions") as inner:
+            inner(256, 1024)
+            time.sleep(0.4)  # the bars are drawn ten times a second
+            inner(1024, 1024)
+        outer(1, 128)
+    assert "0/128" in shown.getvalue()
+    assert "256/1024" in shown.getvalue()
+    assert "1024/1024" not in shown.getvalue()
 
 
 def test_progress_says_nothing_where_quiet_was_asked_for(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:

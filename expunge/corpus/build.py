@@ -30,6 +30,7 @@ from expunge.corpus.splits import Member, assign, first_draw
 from expunge.project.columns import read_table
 from expunge.project.errors import ExpungeError
 from expunge.project.files import digest_of, read_json, sha256_file, write_json
+from expunge.project.progress import brief
 from expunge.project.workers import in_order, workers
 
 KeepOut = Callable[[Sample], str | None]
@@ -78,6 +79,11 @@ class _Piece:
     kept_out: list[dict[str, str]] = field(default_factory=list)
     treated: dict[str, int] = field(default_factory=dict)
     fresh: bool = True
+
+    @property
+    def rows(self) -> int:
+        """Rows of the source, those that cannot be used among them."""
+        return (self.entry["rows"] if self.entry else 0) + len(self.rejected) + len(self.kept_out)
 
 
 def build_catalog(
@@ -184,7 +190,11 @@ def _pieces(
     def made(run: tuple[str, list[Draft]]) -> _Piece:
         return _piece(*run, folder, params, keep_out)
 
-    fresh = list(in_order(made, unknown(), lambda: made))
+    fresh: list[_Piece] = []
+    with brief("build the catalog") as report:  # how many rows there are, a source says at its end
+        for piece in in_order(made, unknown(), lambda: made):
+            fresh.append(piece)
+            report(sum(one.rows for one in fresh), 0)
     rest = iter(fresh)
     return [known[number] if number in known else next(rest) for number in range(len(known) + len(fresh))]
 

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from expunge.models.network import Network
 from expunge.models.pairs import Pairs
+from expunge.project.progress import brief
 from expunge.project.scratch import blocks
 
 BLOCK = 1024
@@ -83,8 +84,12 @@ class Matches:
 def view(clip: Encoder, pairs: Pairs, batch_size: int) -> Gallery:
     """Encode all of `pairs` with `clip`, in evaluation mode and float32."""
     blocks = [range(start, min(start + BLOCK, len(pairs))) for start in range(0, len(pairs), BLOCK)]
-    images = torch.cat([clip.encode_images(pairs.images(list(block)), batch_size) for block in blocks])
-    return Gallery(images, clip.encode_texts(pairs.canonical(), batch_size), *temperature(clip))
+    images = []
+    with brief("encode pictures") as report:
+        for block in blocks:
+            images.append(clip.encode_images(pairs.images(list(block)), batch_size))
+            report(block[-1] + 1, len(pairs))
+    return Gallery(torch.cat(images), clip.encode_texts(pairs.canonical(), batch_size), *temperature(clip))
 
 
 def computable(vectors: Tensor) -> Tensor:

@@ -142,6 +142,8 @@ def embed_catalog(
     work = _Work(folder, catalog.folder, made_from, forgotten, batch_size, parent, load)
     made = in_order(work.here(catalog, clip), missing, work if load else None, gpus=clip.device.type == "cuda")
     tally = Encoded(0, 0, 0)
+    if progress:
+        progress(0, len(catalog.shards))
     for number, rows in enumerate(kept, 1):
         done = next(made) if rows is None else Encoded(0, 0, rows)
         tally += done

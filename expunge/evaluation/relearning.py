@@ -20,6 +20,7 @@ from expunge.models.clip import Clip, autocast
 from expunge.models.loss import TEMPERATURE, contrastive_loss
 from expunge.models.pairs import Pairs
 from expunge.models.settings import ComputeParams
+from expunge.project.progress import brief
 from expunge.project.scratch import blocks
 
 BATCH = 64
@@ -54,11 +55,13 @@ def relearn_steps(
     `clip` itself is left untouched.
     """
     pupil = _Pupil(clip, pairs, retain, params, compute, seed)
-    for step in range(params.max_steps + 1):
-        if _recall(pupil.clip, gallery, pairs, forget, forget) >= target:
-            return step
-        if step < params.max_steps:
-            pupil.learn(forget, step)
+    with brief("fine-tune until it is back, at most") as report:
+        for step in range(params.max_steps + 1):
+            if _recall(pupil.clip, gallery, pairs, forget, forget) >= target:
+                return step
+            if step < params.max_steps:
+                pupil.learn(forget, step)
+            report(step + 1, params.max_steps + 1)
     return params.max_steps + 1
 
 

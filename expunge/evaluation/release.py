@@ -83,6 +83,7 @@ def judge_release(asked: ReleaseInputs, params: Params) -> Judged:
     measured: dict[str, Measured] = {}
     found: dict[str, dict[str, Any]] = {}
     with progress(f"evaluate {release}") as report:
+        report(0, len(models))
         for number, (name, model) in enumerate(models.items(), 1):
             measured[name] = measure(model, views(model), classes, sets, params.evaluate)
             found[name] = traces(model, words)

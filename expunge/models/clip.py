@@ -31,6 +31,7 @@ from expunge.models.tokenizers import Tokenizer, open_tokenizer, read_files
 from expunge.models.weights import fit, read_settings, read_weights
 from expunge.project.errors import ExpungeError, one_line
 from expunge.project.files import atomic_path, sha256_file, write_bytes, write_json
+from expunge.project.progress import brief
 
 SORTED = 16384
 """Texts that are tokenised, and sorted by length, at a time."""
@@ -106,11 +107,14 @@ class Clip:
     def encode_texts(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:
         """Unit text embeddings [N, D] (float32, CPU) of `texts`, in evaluation mode; batches are of like length."""
         self.model.eval()
-        found = torch.empty(len(texts), self.embed_dim)
-        for start in range(0, len(texts), SORTED):
-            tokens = self.tokenizer(list(texts[start : start + SORTED]))
-            for rows in longest_first(tokens).split(batch_size):
-                found[start + rows] = self.encode_tokens(tokens[rows]).cpu()
+        found, done = torch.empty(len(texts), self.embed_dim), 0
+        with brief("encode captions") as report:
+            for start in range(0, len(texts), SORTED):
+                tokens = self.tokenizer(list(texts[start : start + SORTED]))
+                for rows in longest_first(tokens).split(batch_size):
+                    found[start + rows] = self.encode_tokens(tokens[rows]).cpu()
+                    done += len(rows)
+                    report(done, len(texts))
         return found
 
     @torch.inference_mode()

@@ -14,6 +14,7 @@ from torch import Tensor
 from expunge.corpus.pictures import decode_image
 from expunge.models.clip import Clip
 from expunge.project.costs import Phases
+from expunge.project.progress import brief
 
 AHEAD = 2
 """Batches that are decoded while the device encodes one."""
@@ -35,10 +36,12 @@ def encode_pictures(
     timed = phases or Phases()
     found = np.empty((len(ids), clip.embed_dim), np.float32)
     start = 0
-    for pixels in decoded(clip, ids, pictures, batch_size, timed):
-        with timed("encoding"):
-            found[start : start + len(pixels)] = clip.encode_images(pixels, batch_size).numpy()
-        start += len(pixels)
+    with brief("encode pictures") as report:
+        for pixels in decoded(clip, ids, pictures, batch_size, timed):
+            with timed("encoding"):
+                found[start : start + len(pixels)] = clip.encode_images(pixels, batch_size).numpy()
+            start += len(pixels)
+            report(start, len(ids))
     return found
 
 

@@ -20,6 +20,7 @@ from expunge.models.clip import Clip
 from expunge.models.decoding import decoded
 from expunge.project.columns import binaries, strings
 from expunge.project.errors import ExpungeError
+from expunge.project.progress import brief
 from expunge.project.scratch import scratch
 
 DECODED = 256
@@ -87,10 +88,12 @@ def load_pairs(catalog: Catalog, clip: Clip, ids: set[str] | None = None) -> Pai
     size = clip.image_size
     pixels = scratch((len(rows), 3, size, size), np.uint8)
     place = 0
-    for table in tables_of(catalog, rows, ["sample_id", "image"]):
-        for batch in decoded(clip, strings(table["sample_id"]), binaries(table["image"]), DECODED):
-            pixels[place : place + len(batch)] = batch.numpy()
-            place += len(batch)
+    with brief("decode pictures") as report:
+        for table in tables_of(catalog, rows, ["sample_id", "image"]):
+            for batch in decoded(clip, strings(table["sample_id"]), binaries(table["image"]), DECODED):
+                pixels[place : place + len(batch)] = batch.numpy()
+                place += len(batch)
+                report(place, len(rows))
     return Pairs(**vars(read_wording(catalog, rows)), pixels=pixels, rows=rows)
 
 

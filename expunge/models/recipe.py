@@ -20,7 +20,7 @@ from expunge.models.originals import Originals
 from expunge.models.pairs import Pairs
 from expunge.models.settings import LessonParams
 from expunge.models.training import TrainingRow, schedule, train
-from expunge.project.progress import ProgressReport
+from expunge.project.progress import ProgressReport, brief
 from expunge.settings import Params
 
 BLOCK = 256
@@ -62,7 +62,12 @@ def train_by_recipe(
 def _image_embeddings(clip: Clip, pairs: Pairs | Originals) -> Tensor:
     """Unit embeddings [N, D] of all pictures, not augmented."""
     blocks = [range(start, min(start + BLOCK, len(pairs))) for start in range(0, len(pairs), BLOCK)]
-    return torch.cat([clip.encode_images(pairs.images(block)) for block in blocks])
+    encoded = []
+    with brief("encode pictures") as report:
+        for block in blocks:
+            encoded.append(clip.encode_images(pairs.images(block)))
+            report(block[-1] + 1, len(pairs))
+    return torch.cat(encoded)
 
 
 def _rate(finish: LessonParams, step: int, warmup_fraction: float) -> float:

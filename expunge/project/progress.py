@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 from rich.console import Console
@@ -17,7 +17,7 @@ QUICK_SECONDS = 2
 
 
 class ProgressReport(Protocol):
-    """Called as `report(done, total)` or `report(done, total, loss)`."""
+    """Called as `report(done, total)` or `report(done, total, loss)`; a total of 0 is one that is not known."""
 
     def __call__(self, done: int, total: int, loss: float | None = None, /) -> None: ...
 
@@ -38,6 +38,39 @@ def progress(label: str) -> Iterator[ProgressReport]:
     if not console.is_terminal:
         yield _lines(label, console)
         return
+    with _bar(console) as bars:
+        yield _shown(bars, label, time.monotonic())
+
+
+@contextmanager
+def brief(label: str) -> Iterator[ProgressReport]:
+    """Show the progress of a part of other work, from `QUICK_SECONDS` on; nothing is left of it at its end."""
+    start = time.monotonic()
+    with ExitStack() as shown:
+        show: ProgressReport | None = None
+
+        def report(done: int, total: int, loss: float | None = None) -> None:
+            nonlocal show
+            if total and done >= total:
+                return
+            if show is None and time.monotonic() - start >= QUICK_SECONDS:
+                console = _SHOWING[-1] if _SHOWING else Console(stderr=True, quiet=is_quiet())
+                if console.is_terminal:
+                    show = _shown(shown.enter_context(_bar(console, transient=True)), label, start)
+                else:
+                    show = _lines(label, console, start)
+            if show:
+                show(done, total, loss)
+
+        yield report
+
+
+_SHOWING: list[Console] = []
+"""The terminal that bars are shown on: one within another must share it."""
+
+
+@contextmanager
+def _bar(console: Console, transient: bool = False) -> Iterator[Progress]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -47,20 +80,27 @@ def progress(label: str) -> Iterator[ProgressReport]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as bars:
-        task = bars.add_task(label, total=None, rate="", loss="")
-        start = time.monotonic()
+    _SHOWING.append(console)
+    try:
+        with Progress(*columns, console=console, transient=transient) as bars:
+            yield bars
+    finally:
+        _SHOWING.pop()
 
-        def report(done: int, total: int, loss: float | None = None) -> None:
-            bars.update(
-                task,
-                completed=done,
-                total=total,
-                rate=_rate(done, time.monotonic() - start),
-                loss="" if loss is None else f"loss {loss:.3f}",
-            )
 
-        yield report
+def _shown(bars: Progress, label: str, start: float) -> ProgressReport:
+    task = bars.add_task(label, total=None, rate="", loss="")
+
+    def report(done: int, total: int, loss: float | None = None) -> None:
+        bars.update(
+            task,
+            completed=done,
+            total=total or None,
+            rate=_rate(done, time.monotonic() - start),
+            loss="" if loss is None else f"loss {loss:.3f}",
+        )
+
+    return report
 
 
 def _rate(done: int, seconds: float) -> str:
@@ -70,8 +110,8 @@ def _rate(done: int, seconds: float) -> str:
     return f"{done / seconds:,.0f}/s" if done >= seconds else f"{seconds / done:.1f} s each"
 
 
-def _lines(label: str, console: Console) -> ProgressReport:
-    start = last = time.monotonic()
+def _lines(label: str, console: Console, start: float | None = None) -> ProgressReport:
+    start = last = time.monotonic() if start is None else start
 
     def report(done: int, total: int, loss: float | None = None) -> None:
         nonlocal last
@@ -83,6 +123,6 @@ def _lines(label: str, console: Console) -> ProgressReport:
             rate = _rate(done, seconds)
             left = f", {seconds / done * (total - done):.0f} s left" if rate and done < total else ""
             speed = f", {rate}" if rate else ""
-            console.print(f"{label}: {done}/{total}{speed}{left}{suffix}", highlight=False)
+            console.print(f"{label}: {done}{f'/{total}' if total else ''}{speed}{left}{suffix}", highlight=False)
 
     return report

@@ -113,6 +113,8 @@ def _steps(
     curve: list[dict[str, float]] = []
     if checkpoint and (position := checkpoint.load(model, optimizer)):
         curve = position["curve"]
+    if progress:
+        progress(len(curve), params.steps)
     for step in range(len(curve), params.steps):
         draw = np.random.default_rng((problem.seed, step))
         for group in optimizer.param_groups:
