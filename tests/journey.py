@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
 import shlex
 import sys
 import tarfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from runpy import run_module
@@ -101,30 +105,34 @@ def quarantine(project: Path) -> list[dict[str, str]]:
     return pq.read_table(project / "data" / "quarantine.parquet").to_pylist()
 
 
-class Here:
-    """Runs commands in this process, so that nothing is imported twice; the Prefect flow and DVC's stages included."""
+class OneProcess:
+    """Runs commands in this process, so that nothing is imported twice; the Prefect flow and DVC's stages included.
 
-    def __init__(self, patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]) -> None:
-        self._patch, self._capture = patch, capture
+    Flows and tasks are those of the first project that asks for them; every project has the same.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self._patch = patch
         patch.setattr("dvc.stage.run._run", self._stage)
 
     def __call__(self, folder: Path, program: str, *words: str) -> str:
         self._patch.chdir(folder)
-        self._capture.readouterr()
-        if program == "dvc":
-            from dvc.cli import main
+        with contextlib.redirect_stdout(io.StringIO()) as told:
+            if program == "dvc":
+                from dvc.cli import main
 
-            assert main(list(words)) == 0, words
-        elif words == ("release",):
-            from flows.release import release
+                assert main(list(words)) == 0, words
+            elif words == ("release",):
+                self._patch.syspath_prepend(folder)
+                from flows.release import release
 
-            state = release(return_state=True)
-            assert state.is_completed(), state.message
-        else:
-            from expunge.cli import app
+                state = release(return_state=True)
+                assert state.is_completed(), state.message
+            else:
+                from expunge.cli import app
 
-            app(list(words), standalone_mode=False)
-        return self._capture.readouterr().out
+                app(list(words), standalone_mode=False)
+        return told.getvalue()
 
     def _stage(self, executable: str | None, command: str, **_: Any) -> None:
         """What DVC would start as a process of its own."""
@@ -137,3 +145,32 @@ class Here:
                 run_module(module, run_name="__main__")
             except SystemExit as ended:
                 raise StageCmdFailedError(command, ended.code) from None
+
+
+def main() -> None:
+    """Walk for each line of the standard input, a format and a folder, and answer with one line: `done`, or why not.
+
+    All lines are JSON; the first says where the library was found. What programs print goes to the standard error.
+    """
+    import expunge
+
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(text: str) -> None:
+        print(json.dumps(text), file=answers, flush=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        say = OneProcess(patch)
+        answer(expunge.__file__)
+        for line in sys.stdin:
+            name, folder = json.loads(line)
+            try:
+                walk(Path(folder), {"webdataset": webdataset, "parquet": parquet, "karpathy": karpathy}[name], say)
+                answer("done")
+            except BaseException:
+                answer(traceback.format_exc())
+
+
+if __name__ == "__main__":
+    main()

@@ -21,7 +21,7 @@ from expunge.settings import Params, load_params
 from expunge.steps.train import train
 from expunge.steps.trained_on import trained_on
 from formats import corpus
-from journey import Here, folder_of_pictures
+from journey import OneProcess, folder_of_pictures
 from models import TINY, tiny_clip
 from project import lenient_gate, own_params, tiny_params, write_params
 from samples import make_catalog
@@ -150,7 +150,7 @@ def test_dvc_watches_the_files_that_the_model_is_made_from(tmp_path: Path) -> No
 def test_dvc_compares_the_list_again_when_it_changes_and_builds_no_model_again_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    say, folder = Here(monkeypatch, capfd), tmp_path / "ours"
+    say, folder = OneProcess(monkeypatch), tmp_path / "ours"
     say(tmp_path, "expunge", "init", "ours", *folder_of_pictures(tmp_path / "theirs", corpus(60)))
     torch.save({"state_dict": tiny_clip(9).model.state_dict()}, tmp_path / "epoch_32.pt")
     settings = own_params(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,3 +93,38 @@ def test_from_a_folder_of_pictures_to_a_purged_release_without_the_repository_an
     project = walk(tmp_path, folder_of_pictures, lambda folder, *command: installed.run(folder, *command).stdout)
     assert "passed" in installed.run(project, "expunge", "status").stdout
     assert "bird number 5 " not in installed.run(project, "expunge", "search", "--text", "bird", "-k", "117").stdout
+
+
+@pytest.fixture(scope="module")
+def walker(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
+    """A process of that environment, in an empty folder, that goes the way of whatever it is told."""
+    path = os.pathsep.join([str(installed.bin), os.environ["PATH"]])
+    process = subprocess.Popen(
+        [str(installed.bin / "python"), str(ROOT / "tests" / "journey.py")],
+        cwd=tmp_path_factory.mktemp("empty"),
+        env=os.environ | {"PATH": path, "PYTHONPATH": ""},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert Path(answer(process)).is_relative_to(installed.bin.parent)
+    yield process
+    assert process.stdin
+    process.stdin.close()  # it ends, and Prefect's server with it
+    process.wait(300)
+
+
+def answer(process: subprocess.Popen[str], *words: str) -> str:
+    """Tell the walker a format and a folder, where `words` say them, and wait for its next line."""
+    assert process.stdin
+    assert process.stdout
+    if words:
+        print(json.dumps(words), file=process.stdin, flush=True)
+    return json.loads(process.stdout.readline())
+
+
+@pytest.mark.parametrize("theirs", ["webdataset", "parquet", "karpathy"])
+def test_ones_own_data_in_other_formats_goes_the_same_way(
+    theirs: str, walker: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    assert answer(walker, theirs, str(tmp_path)) == "done"
