@@ -17,7 +17,7 @@ from expunge.embeddings.settings import EmbedParams, IndexParams
 from expunge.evaluation.settings import EvaluateParams, GateParams
 from expunge.intake.settings import ServeParams
 from expunge.lineage.settings import MlflowParams
-from expunge.models.settings import ComputeParams, ModelParams, TrainParams
+from expunge.models.settings import ComputeParams, LoadingParams, ModelParams, TrainParams
 from expunge.project.schema import Block, validated
 from expunge.proof.settings import CertificateParams
 from expunge.releases.settings import ReleaseParams
@@ -35,6 +35,7 @@ class Params(Block):
 
     seed: Annotated[int, Field(ge=0)] = 0
     compute: ComputeParams = ComputeParams()
+    loading: LoadingParams = LoadingParams()
     catalog: CatalogParams = CatalogParams()
     model: ModelParams
     train: TrainParams
@@ -42,7 +43,7 @@ class Params(Block):
     index: IndexParams = IndexParams()
     select: SelectParams = SelectParams()
     unlearn: UnlearnParams
-    evaluate: EvaluateParams
+    evaluate: EvaluateParams = EvaluateParams()
     gate: GateParams
     release: ReleaseParams
     ledger: LedgerParams = LedgerParams()
@@ -64,6 +65,10 @@ class Params(Block):
         for name in self.release.methods:
             if name not in self.unlearn.methods:
                 raise ValueError(f"release.methods: {name!r} has no block in unlearn.methods")
+        if self.loading.workers and self.train.aug_cfg is None and self.train.external is None:
+            raise ValueError(
+                "loading.workers decode and augment pictures by train.aug_cfg, and there is none; `aug_cfg: {}` does"
+            )
         elsewhere = self.train.external is not None and self.train.external.retrain is None
         if elsewhere and (self.release.gold or "retrain" in self.release.methods):
             raise ValueError(

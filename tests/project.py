@@ -6,12 +6,18 @@ import os
 import shutil
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import yaml
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = 200
+TINY_MODEL = {
+    "embed_dim": 32,
+    "vision_cfg": {"layers": [1, 1, 1, 1], "width": 8, "image_size": 32, "head_width": 32},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
 
 
 def tiny_params(**blocks: dict) -> dict:
@@ -19,14 +25,18 @@ def tiny_params(**blocks: dict) -> dict:
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["catalog"] |= {"limit": SAMPLES, "image_size": 32, "rows_per_shard": 64}
     params["catalog"]["holdout"] = {"calibration": 0.15, "test_concepts": 0.1, "test_variants": 0.1}
-    params["model"] = {
-        "embed_dim": 32,
-        "vision_cfg": {"layers": [1, 1, 1, 1], "width": 8, "image_size": 32, "head_width": 32},
-        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-    }
+    params["model"] = deepcopy(TINY_MODEL)
     params["train"] |= {"epochs": 12, "batch_size": 32, "checkpoint_epochs": 2, "small_pictures": None}
     params["train"]["text_finish"] = {"steps": 8, "batch_size": 32}
     params["select"] = {"neighbours": 20, "random": 40}
+    _few_steps(params)
+    for name, values in blocks.items():
+        params[name] = params[name] | values if isinstance(params.get(name), dict) else values
+    return params
+
+
+def _few_steps(params: dict) -> None:
+    """In all methods and in relearning."""
     for name, values in params["unlearn"]["methods"].items():
         for block in (values, *(part for part in values.values() if isinstance(part, dict))):
             if "batch_size" in block:  # what trains on all that stays
@@ -36,9 +46,6 @@ def tiny_params(**blocks: dict) -> dict:
         if {"steps", "learning_rate"} <= values.keys() and name != "text_projection":  # what descends in the loop
             values |= {"steps": 6, "retain_batch": 32}
     params["evaluate"]["relearn"] = {"max_steps": 3, "benign_steps": 3}
-    for name, values in blocks.items():
-        params[name] = params[name] | values if isinstance(params.get(name), dict) else values
-    return params
 
 
 def lenient_gate() -> dict[str, float]:
@@ -63,11 +70,17 @@ def make_project(folder: Path, params: dict | None = None, sources: bool = True)
 
 
 def own_params(project: Path) -> dict:
-    """params.yaml of a project on data of its own, as `expunge init` named it, with a recipe that trains in seconds."""
-    params = tiny_params(gate=lenient_gate(), ledger={"seed": None}, train={"epochs": 3}, release={"gold": False})
-    params["release"]["methods"] = ["retrain_text"]
-    small = {"image_size": 32, "rows_per_shard": 32, "holdout": {"calibration": 0.15, "test_concepts": 0.15}}
-    params["catalog"] = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))["catalog"] | small
+    """params.yaml of a project on data of its own as `expunge init` wrote it, but for a tiny model and few steps."""
+    params = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))
+    params["catalog"] |= {"image_size": 32, "rows_per_shard": 32}
+    params["catalog"]["holdout"] = {"calibration": 0.15, "test_concepts": 0.15}
+    params["model"] = deepcopy(TINY_MODEL)
+    params["train"] |= {"epochs": 3, "batch_size": 32, "learning_rate": 0.002}
+    params["loading"] = {"workers": 0}
+    params["select"] = {"neighbours": 20, "random": 40}
+    params["gate"] |= lenient_gate()
+    params["release"] = {"methods": ["retrain_text"], "gold": False}
+    _few_steps(params)
     return params
 
 

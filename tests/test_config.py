@@ -42,6 +42,7 @@ def test_the_shipped_settings_are_valid_and_frozen() -> None:
         ("release", {"methods": ["clip_erase"]}, "release.methods: unknown method 'clip_erase'; known are"),
         ("unlearn", {"methods": {"clip_erase": {}}}, "unlearn.methods: unknown method 'clip_erase'"),
         ("model", {"name": "ViT-B-32"}, "give either `name`"),
+        ("loading", {"workers": 2}, "by train.aug_cfg, and there is none"),
     ],
 )
 def test_each_mistake_names_its_key(tmp_path: Path, block: str, values: dict, message: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -20,14 +22,25 @@ from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
 from expunge.models.loss import contrastive_loss
 from expunge.models.network import open_clip
-from expunge.models.originals import augmented, drawn_from, load_originals
+from expunge.models.originals import augmented, drawn_from, load_for_training, load_originals
 from expunge.models.pairs import load_pairs
 from expunge.models.recipe import train_by_recipe
-from expunge.models.settings import AugmentationParams, ComputeParams, ModelParams, TrainParams
+from expunge.models.settings import (
+    AugmentationParams,
+    ComputeParams,
+    LoadingParams,
+    ModelParams,
+    ShardedParams,
+    TrainParams,
+)
+from expunge.models.slices import train_slice
 from expunge.models.training import train
 from expunge.settings import Params
+from expunge.unlearning.loop import unlearn
+from expunge.unlearning.problem import Problem
 from formats import drawn, encoded
 from models import TINY, tiny_clip
+from problems import make_problem
 from project import tiny_params
 from samples import make_samples
 
@@ -62,36 +75,38 @@ def digest(model: Clip) -> dict[str, bytes]:
     return {name: value.numpy().tobytes() for name, value in model.model.state_dict().items()}
 
 
-def trained(corpus: Catalog, params: TrainParams, checkpoint: Checkpoint | None = None, **options: object) -> Clip:
+def trained(
+    corpus: Catalog, params: TrainParams, checkpoint: Checkpoint | None = None, workers: int = 0, **options: object
+) -> Clip:
     clip.configure(COMPUTE)
     model = clip.create(TINY, 0)
-    load = load_pairs if params.aug_cfg is None else load_originals
-    train(model, load(corpus, model, set(corpus.ids)), params, COMPUTE, 0, checkpoint, **options)
+    pairs = load_for_training(corpus, model, set(corpus.ids), params, LoadingParams(workers=workers))
+    train(model, pairs, params, COMPUTE, 0, checkpoint, **options)
     return model
 
 
 def test_however_many_workers_there_are_the_model_has_the_same_bits(corpus: Catalog) -> None:
-    found = [digest(trained(corpus, recipe(aug_cfg=JITTER, workers=workers))) for workers in (0, 2)]
+    found = [digest(trained(corpus, recipe(aug_cfg=JITTER), workers=workers)) for workers in (0, 2)]
     assert found[0] == found[1]
     assert digest(trained(corpus, recipe(aug_cfg={}))) != found[0]
     assert digest(trained(corpus, recipe())) != found[0]
 
 
 def test_a_killed_run_with_workers_resumes_and_ends_with_the_same_bits(corpus: Catalog, tmp_path: Path) -> None:
-    params = recipe(aug_cfg=JITTER, workers=2, accum_freq=2, epochs=6)
+    params = recipe(aug_cfg=JITTER, accum_freq=2, epochs=6)
 
     def killed(step: int, total: int, loss: float) -> None:
         if step > total * 0.7:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trained(corpus, params, Checkpoint(tmp_path, "key"), progress=killed)
+        trained(corpus, params, Checkpoint(tmp_path, "key"), workers=2, progress=killed)
     first: list[int] = []
     resumed = trained(
-        corpus, params, Checkpoint(tmp_path, "key"), progress=lambda step, total, loss: first.append(step)
+        corpus, params, Checkpoint(tmp_path, "key"), workers=2, progress=lambda step, total, loss: first.append(step)
     )
     assert first[0] > 1
-    assert digest(resumed) == digest(trained(corpus, params.model_copy(update={"workers": 0})))
+    assert digest(resumed) == digest(trained(corpus, params))
 
 
 @pytest.mark.parametrize("cfg", [JITTER, BY_TIMM, {}], ids=["open_clip", "timm", "default"])
@@ -100,12 +115,13 @@ def test_a_picture_is_augmented_as_open_clips_trainer_does_and_never_twice_alike
     originals = load_originals(corpus, model, set(corpus.ids))
     keys = [[(epoch, 3)] for epoch in range(4)]
     before = torch.get_rng_state()
-    found = list(augmented(originals, AugmentationParams.model_validate(cfg), 0, keys, 0))
+    found = list(augmented(originals, AugmentationParams.model_validate(cfg), 0, keys))
     assert torch.equal(torch.get_rng_state(), before)
     assert len({pixels.numpy().tobytes() for pixels in found}) == 4
     # As training does, not to the loader's end, where a worker's exit status counts: in a process that has run a
     # Prefect flow every fork ends with status 1.
-    again = list(islice(augmented(originals, AugmentationParams.model_validate(cfg), 0, keys[2:], 1), len(keys[2:])))
+    by_one = replace(originals, workers=1)
+    again = list(islice(augmented(by_one, AugmentationParams.model_validate(cfg), 0, keys[2:]), len(keys[2:])))
     assert torch.equal(again[0], found[2])
     whole = originals.images([3])[0].float()
     assert float((found[0][0].float() - whole).abs().mean()) < float((whole - originals.images([4])[0]).abs().mean())
@@ -194,10 +210,49 @@ def test_the_whole_recipe_takes_pictures_from_the_catalog_and_one_step_takes_sev
     assert all(np.isfinite(row.loss) for row in curve)
 
 
+def own_pictures(corpus: Catalog, params: TrainParams, workers: int) -> Problem:
+    """A problem whose pictures are taken by the recipe `params`."""
+    problem = make_problem(corpus, clip.create(TINY, 0), params, retain=set(corpus.ids[6:20]))
+    stays, loading = set(problem.wording.ids), LoadingParams(workers=workers)
+    pictures = partial(load_for_training, corpus, problem.clip, stays, params, loading)
+    return replace(problem, pictures=pictures)
+
+
+@pytest.mark.parametrize("method", ["retrain_image", "cf_k"])
+def test_what_trains_on_pictures_again_takes_them_as_the_recipe_does(
+    corpus: Catalog, tmp_path: Path, method: str
+) -> None:
+    values = {"steps": 7, "batch_size": 8}
+
+    def forgotten(params: TrainParams, workers: int = 0, kept: Checkpoint | None = None) -> dict[str, bytes]:
+        return digest(unlearn(own_pictures(corpus, params, workers), method, values, kept).clip)
+
+    augmented_ = recipe(aug_cfg=JITTER)
+    whole = forgotten(augmented_)
+    assert forgotten(augmented_, workers=2) == whole
+    assert forgotten(recipe()) != whole
+    assert forgotten(recipe(aug_cfg={})) != whole
+
+
+def test_slices_are_trained_on_augmented_pictures_with_the_same_bits_for_any_number_of_workers(corpus: Catalog) -> None:
+    def adapter(cfg: dict | None, workers: int = 0) -> dict[str, bytes]:
+        sharding = ShardedParams(epochs=2, rank=2)
+        settings = tiny_params(
+            train={"batch_size": 8, "aug_cfg": cfg}, compute={"device": "cpu"}, loading={"workers": workers}
+        )
+        params, model = Params.model_validate(settings), clip.create(TINY, 0)
+        pairs = load_for_training(corpus, model, set(corpus.ids[:16]), params.train, params.loading)
+        found, _ = train_slice(model, pairs, params, sharding, (0, 1))
+        return {name: up.numpy().tobytes() for name, (up, _) in found.items()}
+
+    assert adapter(JITTER) == adapter(JITTER, workers=2)
+    assert adapter(JITTER) != adapter({})
+    assert adapter(JITTER) != adapter(None)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"workers": 2}, "there is none"),
         ({"aug_cfg": {"re_prob": 0.2}}, "does not read re_prob"),
         ({"aug_cfg": {"color_jitter": 0.2}}, "color_jitter is four numbers"),
         ({"aug_cfg": {"gray_scale_prob": 0.2, "use_timm": True}}, "does not read gray_scale_prob"),

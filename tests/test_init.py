@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from typer.testing import CliRunner
 
 from expunge import __version__
 from expunge.cli import app
-from expunge.commands.own_data import own_settings
-from expunge.commands.own_model import profile, profiles, with_settings
+from expunge.commands.own_model import profile, profiles
+from expunge.commands.own_params import own_settings
 from expunge.corpus.settings import CatalogParams
 from expunge.project.errors import ExpungeError
 from expunge.project.paths import Paths
@@ -133,15 +134,55 @@ def test_an_unknown_source_is_refused_with_those_there_are(tmp_path: Path) -> No
     assert not (tmp_path / "project").exists()
 
 
-def test_the_settings_differ_from_the_repositorys_in_what_is_the_demos_only() -> None:
+def walked(value: object) -> Iterator[str]:
+    """Every key and value of settings, as text."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield str(key)
+            yield from walked(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from walked(item)
+    else:
+        yield str(value)
+
+
+OF_THE_DEMO = {
+    *("variant_share", "canonical_caption", "rotate_degrees", "translate", "small_pictures", "text_finish"),
+    *("test_variants", "vision_cfg", "text_cfg"),
+}
+"""Settings that only drawings with variants and aliases, and a small network, have a use for."""
+
+
+def test_a_corpus_of_ones_own_gets_nothing_that_was_made_for_emojis(tmp_path: Path) -> None:
     text = template_files()["params.yaml"].decode()
-    ours, theirs = yaml.safe_load(text), yaml.safe_load(own_settings(text, CatalogParams(source="elsewhere")))
-    assert theirs["ledger"].pop("seed") is None
-    assert ours["ledger"].pop("seed") == "requests/seed.jsonl"
-    assert theirs["catalog"].pop("source") == "elsewhere"
-    ours["catalog"].pop("source")
-    ours["train"]["templates"].remove("an emoji of {caption}")
-    assert ours == theirs
+    demo, own = yaml.safe_load(text), yaml.safe_load(own_settings(text, CatalogParams(source="folder", data="x"), {}))
+    assert set(walked(demo)) >= OF_THE_DEMO
+    assert not [word for word in walked(own) if "emoji" in word]
+    assert not OF_THE_DEMO & set(walked(own))
+    assert Params.model_validate(own).model.name == "ViT-B-32"
+    for block in ("seed", "compute", "embed", "index", "select", "unlearn", "gate", "release", "mlflow", "certificate"):
+        assert own[block] == demo[block], block
+    assert own["ledger"] == demo["ledger"] | {"seed": None}
+
+
+def test_on_the_demos_corpus_only_a_named_model_changes_the_recipe() -> None:
+    text = template_files()["params.yaml"].decode()
+    demo, plain = yaml.safe_load(text), yaml.safe_load(own_settings(text, CatalogParams(), {}))
+    assert plain == demo | {"ledger": demo["ledger"] | {"seed": None}}
+    named = yaml.safe_load(own_settings(text, CatalogParams(image_size=224), {"model": {"name": "RN50"}}))
+    assert named["catalog"] == demo["catalog"] | {"image_size": 224}
+    assert named["train"]["templates"] == demo["train"]["templates"]
+    assert "rotate_degrees" not in named["train"]
+    assert Params.model_validate(named).loading.workers == 4
+
+
+def test_without_a_model_one_is_told_what_will_be_trained(tmp_path: Path) -> None:
+    said = folder_csv(tmp_path / "theirs", corpus(12))
+    flags = ("--source", "folder", "--data", said["data"])
+    assert "ViT-B-32 from random weights" in started(tmp_path / "project", *flags)
+    assert "No --model" not in started(tmp_path / "another", *flags, "--model", "RN50")
+    assert "No --model" not in started(tmp_path / "demo")
 
 
 def test_ones_own_data_is_named_by_flags(tmp_path: Path) -> None:
@@ -154,7 +195,7 @@ def test_ones_own_data_is_named_by_flags(tmp_path: Path) -> None:
     assert catalog.map.subject == "user"
     stages = yaml.safe_load((tmp_path / "project" / "dvc.yaml").read_text())["stages"]
     assert {said["data"], said["captions"]} <= set(stages["catalog"]["deps"])
-    assert "emoji" not in (tmp_path / "project" / "params.yaml").read_text().replace("openmoji", "")
+    assert "emoji" not in (tmp_path / "project" / "params.yaml").read_text()
 
 
 def test_data_inside_of_the_project_is_named_from_there(tmp_path: Path) -> None:
@@ -272,8 +313,13 @@ def test_a_model_that_is_not_there_is_refused_before_anything_is_made(
 
 
 def test_every_profile_is_valid_settings(tmp_path: Path) -> None:
-    template = own_settings(template_files()["params.yaml"].decode(), CatalogParams())
-    found = {name: Params.model_validate(yaml.safe_load(with_settings(template, profile(name)))) for name in profiles()}
+    template = template_files()["params.yaml"].decode()
+
+    def settings(changes: dict) -> Params:
+        catalog = CatalogParams.model_validate(changes.get("catalog", {}))
+        return Params.model_validate(yaml.safe_load(own_settings(template, catalog, changes)))
+
+    found = {name: settings(profile(name)) for name in profiles()}
     cifar = found["cifar100-cliperase"]
     assert cifar.model.name == "ViT-L-14-336-quickgelu"
     assert cifar.unlearn.methods["cliperase"]["learning_rate"] == 1e-6

@@ -65,7 +65,7 @@ def thumbnails(pictures: Sequence[Image.Image]) -> np.ndarray:
 @pytest.fixture(scope="module")
 def emoji() -> dict[str, Sample]:
     """Real pictures, spread over OpenMoji."""
-    return {sample.sample_id: sample for sample in open_source(CatalogParams(limit=CORPUS)).samples}
+    return {sample.sample_id: sample for sample in open_source(CatalogParams(limit=CORPUS, image_size=64)).samples}
 
 
 def planted(sample: Sample) -> dict[str, Sample]:

@@ -215,6 +215,13 @@ def test_a_purged_project_keeps_a_frozen_catalog_and_no_stage_of_the_base_model(
     assert content.keys() == {"vars", "stages"}
 
 
+def test_no_stage_depends_on_what_changes_no_result() -> None:
+    texts = [root_stages(Paths(ROOT), CatalogParams()), release_stages(Paths(ROOT), "r001", "base", "ssd", True)]
+    found = [stage.get("params", []) for text in texts for stage in yaml.safe_load(text)["stages"].values()]
+    assert ["compute", "model", "seed", "train"] in found
+    assert "loading" not in str(found)
+
+
 def test_with_an_installed_library_every_stage_depends_on_its_version(tmp_path: Path) -> None:
     paths = Paths(tmp_path)
     for name, stage in yaml.safe_load(root_stages(paths, CatalogParams()))["stages"].items():

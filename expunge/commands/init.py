@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from expunge.commands.own_data import DEMO, own_catalog, own_settings
-from expunge.commands.own_model import merged, own_model, picture_size, profiles, with_settings
+from expunge.commands.own_data import DEMO, own_catalog
+from expunge.commands.own_model import own_model, picture_size, profiles
 from expunge.commands.own_model import profile as settings_of
+from expunge.commands.own_params import GENERAL_MODEL, merged, own_settings
 from expunge.commands.questions import Told, ask
 from expunge.corpus.settings import CatalogParams
 from expunge.corpus.sources import known_sources
@@ -56,10 +57,11 @@ def init(
     said_of_model = own_model(folder, told.model, told.pretrained, told.device)
     changes = merged({key: value for key, value in chosen.items() if key != "model" or not told.model}, said_of_model)
     catalog = own_catalog(folder, told.source or DEMO, told.data, told.captions, columns)
+    guessed = "model" not in changes and catalog.source != DEMO
     if named := changes.get("model", {}).get("name"):
         catalog = catalog.model_copy(update={"image_size": picture_size(folder, named)})
     files = template_files() | dict.fromkeys(KEPT, b"") | {"releases/live.yaml": f"live: {BASE}\n".encode()}
-    settings = with_settings(own_settings(files.pop("params.yaml").decode(), catalog), _besides_source(changes))
+    settings = own_settings(files.pop("params.yaml").decode(), catalog, _besides_source(changes))
     checked(Params, yaml.safe_load(settings), "params.yaml")
     _check_room(paths, files, yes)
     for name, content in files.items():
@@ -74,6 +76,12 @@ def init(
         ("expunge request add --help", "records the first deletion request"),
     ):
         typer.echo(f"  {command:<33}{purpose}".rstrip())
+    if guessed:
+        typer.echo(
+            f"No --model was named: params.yaml has {GENERAL_MODEL} from random weights, trained on this data alone. "
+            "If you have a checkpoint, name it there: `model: {name: …, pretrained: …}`, or as "
+            "`train.external.checkpoint` where it is finished."
+        )
 
 
 def _besides_source(changes: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,7 @@
-"""What `expunge init` is told of one's own data, as params.yaml."""
+"""What `expunge init` is told of one's own data: the block `catalog`."""
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ DEMO = "openmoji"
 """The source that brings its data along."""
 CAPTIONED = ("coco", "flickr30k")
 """Sources whose captions lie in a file of their own."""
-EMOJI_WORDS = re.compile(r"(?m)^ +- .*\bemoji\b.*\n")
 
 
 def own_catalog(root: Path, source: str, data: str | None, captions: str | None, mapping: str | None) -> CatalogParams:
@@ -52,21 +49,6 @@ def known_source(name: str) -> str:
     if name not in (known := known_sources()):
         raise ExpungeError(f"--source: unknown source {name!r}; known are {', '.join(known)}.")
     return name
-
-
-def own_settings(text: str, catalog: CatalogParams) -> str:
-    """params.yaml of the library's repository → that of a project: its own source, and no ledger to start from."""
-    said = catalog.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude_none=True)
-    lines = [
-        f"  {key}: {json.dumps(said[key], ensure_ascii=False)}" for key in ("data", "captions", "map") if key in said
-    ]
-    text = re.sub(r"(?m)^  source: \S+", lambda _: "\n".join([f"  source: {catalog.source}", *lines]), text, count=1)
-    text = re.sub(r"(?m)^  image_size: \d+", f"  image_size: {catalog.image_size}", text, count=1)
-    if catalog.source != DEMO:
-        text = EMOJI_WORDS.sub("", text)
-    return re.sub(
-        r"(?m)^  seed: .*$", "  seed: null            # a file of events that an empty ledger starts from", text
-    )
 
 
 def _columns(mapping: str | None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,6 @@ HUB = "hf-hub:"
 FINE_TUNING = {"epochs": 5, "learning_rate": 0.00001}
 """Training that begins from weights which have been trained: as open_clip's users fine-tune."""
 
-PLAIN_RECIPE = {
-    "train": {
-        "small_pictures": None,
-        "text_finish": None,
-        "aug_cfg": {"scale": [0.9, 1.0]},
-        "workers": 4,
-        "accum_freq": 1,
-    }
-}
-"""open_clip's trainer as it is by default, without what makes the demo's own network cheap to train."""
 USUAL_SIZE = 224
 """Pixels that most published models take; of a model on the hub no more is known before it is asked."""
 
@@ -39,7 +28,7 @@ def profiles() -> list[str]:
 
 
 def profile(name: str | None) -> dict[str, Any]:
-    """The settings in which a profile differs from the demo's; none without a name.
+    """The settings in which a profile differs from those of any new project; none without a name.
 
     Raises:
         ExpungeError: there is no such profile.
@@ -74,30 +63,6 @@ def own_model(root: Path, name: str | None, pretrained: str | None, device: str 
 def brings_weights(name: str) -> bool:
     """Whether a model's name leads to its weights as well."""
     return name.startswith((LOCAL, HUB)) or Path(name).is_dir()
-
-
-def with_settings(text: str, changes: dict[str, Any]) -> str:
-    """The text of params.yaml with the values of `changes`; only blocks that change lose their comments.
-
-    `model` is replaced as a whole, since one described there and a named one exclude each other.
-    """
-    content = yaml.safe_load(text)
-    for block, values in merged(PLAIN_RECIPE if "model" in changes else {}, changes).items():
-        if isinstance(values, dict) and block != "model":
-            values = merged(content.get(block) or {}, values)
-        dumped = yaml.safe_dump({block: values}, sort_keys=False, allow_unicode=True) + "\n"
-        found = re.search(rf"(?ms)^{block}:.*?(?=^\S|\Z)", text)
-        start, end = found.span() if found else (len(text), len(text))
-        text = text[:start] + dumped + text[end:]
-    return text
-
-
-def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `changes`, mapping by mapping."""
-    return base | {
-        key: merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
-        for key, value in changes.items()
-    }
 
 
 def known_model(root: Path, name: str) -> str:

@@ -10,6 +10,7 @@ import typer
 
 from expunge.commands.own_data import CAPTIONED, DEMO, from_project, known_source
 from expunge.commands.own_model import DEVICES, brings_weights, known_device, known_model, known_weights
+from expunge.commands.own_params import GENERAL_MODEL
 from expunge.corpus.sources import known_sources
 from expunge.project.errors import ExpungeError
 
@@ -56,7 +57,8 @@ def _about_data(root: Path, told: Told) -> Told:
 
 def _about_model(root: Path, told: Told, has_model: bool) -> Told:
     if told.model is None and not has_model:
-        question = "Which model? (an architecture of open_clip, hf-hub:OWNER/NAME, a folder; empty: a small one)"
+        empty = "the demo's small one" if told.source == DEMO else f"{GENERAL_MODEL}, from random weights"
+        question = f"Which model? (an architecture of open_clip, hf-hub:OWNER/NAME, a folder; empty: {empty})"
         told = replace(told, model=_asked(question, lambda name: known_model(root, name), "") or None)
     if (name := told.model) is not None and told.pretrained is None and not brings_weights(name):
         question = "What does its training begin from? (a file, a folder or a tag of open_clip; empty: random weights)"

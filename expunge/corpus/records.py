@@ -194,7 +194,8 @@ class Mapper:
         else:
             cells = [(language, self._value(record, "caption"))]
         said = [caption for tongue, cell in cells for caption in _texts(cell, tongue)]
-        wanted = [caption for caption in said if caption.language in self.params.languages]
+        languages = self.params.languages
+        wanted = [caption for caption in said if languages is None or caption.language in languages]
         if said and not wanted:
             raise Unusable("no_caption", "none is in one of `catalog.languages`")
         return tuple(wanted)

@@ -51,6 +51,7 @@ class CatalogParams(Block):
         query: SQL over the table `data`.
         storage: options of the fsspec file system; credentials belong into the environment instead.
         language: of captions that do not say theirs.
+        languages: of captions that are kept; None keeps all.
         background: what transparent pictures are put on.
         license, credit: of the data; kept with the catalog and shown in reports.
         quarantine_limit: share of the source's rows that may be unusable before the build stops.
@@ -66,9 +67,9 @@ class CatalogParams(Block):
     license: str = "not stated"
     credit: str = "not stated"
     language: Annotated[str, Field(min_length=1)] = "en"
-    image_size: Annotated[int, Field(ge=16, le=1024)] = 64
+    image_size: Annotated[int, Field(ge=16, le=1024)] = 224
     background: Annotated[str, Field(pattern=r"^([a-z]+|#[0-9a-fA-F]{6})$")] = "white"
-    languages: tuple[str, ...] = ("en", "de", "es", "fr", "zh")
+    languages: tuple[str, ...] | None = None
     rows_per_shard: Count = 512
     limit: Annotated[int, Field(ge=0)] = 0
     quarantine_limit: Fraction = 0.05

@@ -83,12 +83,12 @@ class Matches:
 
 def view(clip: Encoder, pairs: Pairs, batch_size: int) -> Gallery:
     """Encode all of `pairs` with `clip`, in evaluation mode and float32."""
-    blocks = [range(start, min(start + BLOCK, len(pairs))) for start in range(0, len(pairs), BLOCK)]
+    parts = [range(start, min(start + BLOCK, len(pairs))) for start in range(0, len(pairs), BLOCK)]
     images = []
     with brief("encode pictures") as report:
-        for block in blocks:
-            images.append(clip.encode_images(pairs.images(list(block)), batch_size))
-            report(block[-1] + 1, len(pairs))
+        for part in parts:
+            images.append(clip.encode_images(pairs.images(list(part)), batch_size))
+            report(part[-1] + 1, len(pairs))
     return Gallery(torch.cat(images), clip.encode_texts(pairs.canonical(), batch_size), *temperature(clip))
 
 

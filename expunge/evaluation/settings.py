@@ -10,7 +10,7 @@ from expunge.project.schema import Block, Count, Positive
 class ZeroShotParams(Block):
     """Prompts of zero-shot classification; each class is the mean of its prompts' embeddings."""
 
-    templates: tuple[str, ...]
+    templates: tuple[str, ...] = ("{class}", "a photo of {class}")
 
     @field_validator("templates")
     @classmethod
@@ -32,7 +32,7 @@ class RelearnParams(Block):
 class EvaluateParams(Block):
     """What is asked of every model."""
 
-    zero_shot: ZeroShotParams
+    zero_shot: ZeroShotParams = ZeroShotParams()
     relearn: RelearnParams = RelearnParams()
 
 

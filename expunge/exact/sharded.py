@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from expunge.corpus.catalog import Catalog
 from expunge.models.clip import Clip, Network
-from expunge.models.pairs import load_pairs
+from expunge.models.originals import load_for_training
 from expunge.models.retrain import train_from_scratch
 from expunge.models.settings import ShardedParams
 from expunge.models.slices import Adapter, merged, place, train_slice
@@ -148,7 +148,8 @@ class ShardedClip:
         for shard, adapters in enumerate(self.adapters):
             for slice_ in range(len(adapters), self.sharding.slices):
                 ids = {sample_id for sample_id in self.private if self.place(sample_id) == (shard, slice_)}
-                pairs = load_pairs(self.catalog, self.backbone, ids)
+                recipe, loading = self.params.train, self.params.loading
+                pairs = load_for_training(self.catalog, self.backbone, ids, recipe, loading)
                 adapter, _ = train_slice(self.shards[shard], pairs, self.params, self.sharding, (shard, slice_))
                 adapters.append(adapter)
                 self.shards[shard] = self._merged(shard)

@@ -67,7 +67,8 @@ def captions(pairs: Pairs, rows: np.ndarray, recipe: TrainParams) -> dict[str, l
         (_, canonical), *others = pairs.captions[row]
         for language, text in others:
             if text != canonical:
-                kind = "aliases" if language in recipe.languages else "translations"
+                learned = recipe.languages is None or language in recipe.languages
+                kind = "aliases" if learned else "translations"
                 found[kind].append(Surrogate(row, text))
         for template in TEMPLATES:
             if template not in recipe.templates:

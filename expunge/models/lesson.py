@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -20,9 +21,10 @@ from torch import Tensor, nn
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip, autocast, compact_vocabulary
 from expunge.models.loss import contrastive_loss
+from expunge.models.originals import Key, Originals, augmented
 from expunge.models.pairs import Pairs, Wording
 from expunge.models.ranks import gathered, share, shared, whole_batch_statistics
-from expunge.models.settings import ComputeParams, LessonParams, TrainParams
+from expunge.models.settings import AugmentationParams, ComputeParams, LessonParams, TrainParams
 from expunge.models.towers import is_image
 from expunge.models.training import (
     MAX_LOGIT_SCALE,
@@ -63,16 +65,16 @@ class Lesson:
     compute: ComputeParams
     seed: int
     texts: Callable[[Sequence[str]], Tensor] | None = None
-    _orders: dict[int, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def draw(self, step: int, batch_size: int) -> tuple[np.ndarray, list[str]]:
         """Rows and a caption for each: shuffled epochs as in training, cut into batches."""
-        drawn = self._order(0).size
-        size = min(batch_size, drawn)
-        epoch, place = divmod(step, drawn // size)
-        rows = self._order(epoch)[place * size : (place + 1) * size]
+        rows = self._epochs.rows(step, batch_size)
         draw = np.random.default_rng((self.seed, step, 1))
         return rows, [draw_caption(self.wording, row, self.recipe, draw) for row in rows]
+
+    @cached_property
+    def _epochs(self) -> Epochs:
+        return Epochs(self.wording, self.recipe, self.seed)
 
     def captions(self, steps: int, batch_size: int) -> list[str]:
         """What the model has to be able to read, sorted: every caption that can be drawn, or, of more pairs than the
@@ -80,6 +82,23 @@ class Lesson:
         if steps * batch_size >= len(self.wording):
             return possible_captions(self.wording, self.recipe)
         return sorted({caption for step in range(steps) for caption in self.draw(step, batch_size)[1]})
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """Shuffled epochs of pairs, cut into batches; they depend on the pairs, the recipe and the seed alone."""
+
+    wording: Wording
+    recipe: TrainParams
+    seed: int
+    _orders: dict[int, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def rows(self, step: int, batch_size: int) -> np.ndarray:
+        """The rows of one batch, int64 [B]."""
+        drawn = self._order(0).size
+        size = min(batch_size, drawn)
+        epoch, place = divmod(step, drawn // size)
+        return self._order(epoch)[place * size : (place + 1) * size]
 
     def _order(self, epoch: int) -> np.ndarray:
         """Shuffling a large corpus takes longer than a step does, so the orders in use are kept."""
@@ -102,14 +121,41 @@ def given(images: Tensor) -> Images:
     return lambda clip, rows, step, mine: images[torch.from_numpy(rows[mine])].to(clip.device).float()
 
 
-def run(pictures: Pairs, recipe: TrainParams, seed: int) -> Images:
-    """Pictures that are run through the model being trained, augmented by the recipe."""
+def run(pictures: Pairs | Originals, recipe: TrainParams, seed: int, params: LessonParams) -> Images:
+    """Pictures that are run through the model being trained, augmented by the recipe.
+
+    Args:
+        seed: of the lesson; by it and `params` the batches are known before they are asked for.
+    """
+    if isinstance(pictures, Originals):
+        return _Ahead(pictures, recipe, seed, params)
 
     def encode(clip: Clip, rows: np.ndarray, step: int, mine: slice) -> Tensor:
         motions = drawn_motions(len(rows), recipe, np.random.default_rng((seed, step, 2)))
         return clip.encode_pixels(moved(pictures.images(rows[mine]), motions[mine]))
 
     return encode
+
+
+class _Ahead:
+    """Pictures that are decoded and augmented ahead (`train.aug_cfg`), from the step on that is asked for first."""
+
+    def __init__(self, pictures: Originals, recipe: TrainParams, seed: int, params: LessonParams) -> None:
+        self._pictures, self._seed, self._params = pictures, seed, params
+        self._aug_cfg, self._epochs = recipe.aug_cfg or AugmentationParams(), Epochs(pictures, recipe, seed)
+        self._batches: Iterator[Tensor] = iter(())
+        self._next: int | None = None
+
+    def __call__(self, clip: Clip, rows: np.ndarray, step: int, mine: slice) -> Tensor:
+        if step != self._next:
+            self._batches = augmented(self._pictures, self._aug_cfg, self._seed, self._keys(step))
+        self._next = step + 1
+        return clip.encode_pixels(next(self._batches))
+
+    def _keys(self, first: int) -> Iterator[list[Key]]:
+        for step in range(first, self._params.steps):
+            rows = self._epochs.rows(step, self._params.batch_size)
+            yield [(step, int(row)) for row in rows[share(len(rows))]]
 
 
 def with_weights(clip: Clip, start: Clip, chosen: Callable[[str], bool]) -> Clip:
@@ -159,6 +205,8 @@ def train_on(
         curve: list[dict[str, float]] = []
         if checkpoint and (position := checkpoint.load(new.model, optimizer)):
             curve = position["curve"]
+        if progress and len(curve) < params.steps:
+            progress(len(curve), params.steps)
         for step in range(len(curve), params.steps):
             for group in optimizer.param_groups:
                 group["lr"] = params.learning_rate * schedule(step, params.steps, recipe.warmup_fraction)

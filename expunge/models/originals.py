@@ -1,6 +1,6 @@
 """Pictures as the catalog has them, decoded when a batch needs them and augmented by open_clip's own transforms.
 
-This is the image pipeline of open_clip's trainer (`train.aug_cfg`, `train.workers`). Each picture of each epoch is
+This is the image pipeline of open_clip's trainer (`train.aug_cfg`, `loading.workers`). Each picture of each epoch is
 drawn from a seed of its own, so the batches are the same bits however many processes make them, and after a kill.
 """
 
@@ -25,13 +25,13 @@ from expunge.corpus.pictures import decode_image
 from expunge.models.clip import Clip
 from expunge.models.decoding import decoded
 from expunge.models.network import open_clip
-from expunge.models.pairs import Wording, read_wording, rows_of, tables_of
-from expunge.models.settings import AugmentationParams
+from expunge.models.pairs import Pairs, Wording, load_pairs, read_wording, rows_of, tables_of
+from expunge.models.settings import AugmentationParams, LoadingParams, TrainParams
 from expunge.project.columns import binaries
 from expunge.project.scratch import scratch
 
 Key = tuple[int, int]
-"""Epoch and position of one picture."""
+"""Epoch, or step where no picture comes twice in one, and position of one picture."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,13 @@ class Originals(Wording):
         clip: whose preprocessing counts.
         content: the encoded pictures, one after another, uint8 [bytes], memory-mapped.
         ends: where each ends, int64 [N].
+        workers: processes that decode and augment ahead; with 0 this process does.
     """
 
     clip: Clip
     content: np.ndarray
     ends: np.ndarray
+    workers: int = 0
 
     def encoded(self, position: int) -> bytes:
         """One picture's file."""
@@ -59,7 +61,20 @@ class Originals(Wording):
         return torch.cat(list(decoded(self.clip, names, pictures, len(names))))
 
 
-def load_originals(catalog: Catalog, clip: Clip, ids: set[str]) -> Originals:
+def load_for_training(
+    catalog: Catalog, clip: Clip, ids: set[str], recipe: TrainParams, loading: LoadingParams
+) -> Pairs | Originals:
+    """The samples `ids` as the recipe takes their pictures: decoded once, or anew each time, where it augments them.
+
+    Raises:
+        ExpungeError: as `load_pairs` and `load_originals`.
+    """
+    if recipe.aug_cfg is None:
+        return load_pairs(catalog, clip, ids)
+    return load_originals(catalog, clip, ids, loading.workers)
+
+
+def load_originals(catalog: Catalog, clip: Clip, ids: set[str], workers: int = 0) -> Originals:
     """Copy the encoded pictures of the samples `ids` out of `catalog`, in catalog order.
 
     Raises:
@@ -74,18 +89,18 @@ def load_originals(catalog: Catalog, clip: Clip, ids: set[str]) -> Originals:
         for data in binaries(table["image"]):
             content[place : place + len(data)] = np.frombuffer(data, np.uint8)
             place += len(data)
-    return Originals(**vars(read_wording(catalog, rows)), clip=clip, content=content, ends=ends)
+    return Originals(**vars(read_wording(catalog, rows)), clip=clip, content=content, ends=ends, workers=workers)
 
 
 def augmented(
-    originals: Originals, params: AugmentationParams, seed: int, batches: Iterable[list[Key]], workers: int
+    originals: Originals, params: AugmentationParams, seed: int, batches: Iterable[list[Key]]
 ) -> Iterator[Tensor]:
     """uint8 pixels [B, 3, H, W] of each batch in turn, augmented.
 
     Args:
-        batches: an iterable of batches; each picture's draws depend on `seed`, its epoch and its position alone.
-        workers: processes that decode and augment ahead; with 0 this process does.
+        batches: an iterable of batches; each picture's draws depend on `seed` and its key alone.
     """
+    workers = originals.workers
     loader = DataLoader(
         _Augmented(originals, params, seed),
         batch_sampler=batches,

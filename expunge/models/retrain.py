@@ -12,8 +12,7 @@ from expunge.models import clip
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
 from expunge.models.external import finished, retrained_elsewhere
-from expunge.models.originals import load_originals
-from expunge.models.pairs import load_pairs
+from expunge.models.originals import load_for_training
 from expunge.models.recipe import train_by_recipe
 from expunge.models.settings import ExternalParams
 from expunge.models.slices import train_slices
@@ -65,11 +64,9 @@ def _train(
     device = clip.configure(params.compute)
     model = clip.create(params.model, params.seed)
     model.model.to(device)
-    settings = params.model_dump(
-        mode="json", include={"seed", "compute", "model", "train"}, exclude={"train": {"workers"}}
-    )
+    settings = params.model_dump(mode="json", include={"seed", "compute", "model", "train"})
     key = {"catalog": catalog.digest, "ids": digest_of(sorted(ids)), **settings}
-    pairs = (load_pairs if params.train.aug_cfg is None else load_originals)(catalog, model, ids)
+    pairs = load_for_training(catalog, model, ids, params.train, params.loading)
     curve = train_by_recipe(
         model, pairs, params, lambda stage: Checkpoint(checkpoints, key | {"stage": stage}), progress
     )

@@ -22,6 +22,14 @@ class ComputeParams(Block):
     precision: Literal["auto", "bf16", "fp32"] = "bf16"
 
 
+class LoadingParams(Block):
+    """How pictures are read in training. No stage depends on it, for no bit of a result does."""
+
+    workers: Annotated[int, Field(ge=0, le=128)] = Field(
+        0, description="processes that decode and augment ahead; 0: the process that trains does"
+    )
+
+
 class ModelParams(Block):
     """An open_clip model: one that open_clip lists or that lies in a folder, or one described here from scratch.
 
@@ -130,9 +138,9 @@ class AugmentationParams(Block):
 class TrainParams(Block):
     """Contrastive training; the gold standard is trained with the same block.
 
-    With `aug_cfg` pictures are decoded anew each epoch and augmented as open_clip's trainer does, by `workers`
-    processes; without, they are decoded once and turned, shifted and scaled a little. `accum_freq` batches make one
-    step, whose loss is that of them all.
+    With `aug_cfg` pictures are decoded anew each epoch and augmented as open_clip's trainer does; without, they are
+    decoded once and turned, shifted and scaled a little where that is asked for. `accum_freq` batches make one step,
+    whose loss is that of them all. The defaults take every sample, caption and language alike, and change no picture.
 
     With `external` no base model is trained here. The recipe then serves the methods that retrain a part of the model,
     and says in which templates captions were seen.
@@ -145,16 +153,17 @@ class TrainParams(Block):
     warmup_fraction: Fraction
     betas: tuple[Fraction, Fraction]
     clip_gradient: Positive
-    variant_share: Fraction = Field(description="share of the variants drawn each epoch; plain pictures all are")
-    canonical_caption: Fraction = Field(description="chance of the canonical caption; else one of the aliases")
-    languages: tuple[str, ...]
-    templates: tuple[str, ...]
-    rotate_degrees: Annotated[float, Field(ge=0)]
-    translate: Fraction
-    scale: Fraction
-    checkpoint_epochs: Count
+    variant_share: Fraction = Field(1.0, description="share of the variants drawn each epoch; plain pictures all are")
+    canonical_caption: Fraction | None = Field(
+        None, description="chance of the first caption, else one of the others; None: each is as likely"
+    )
+    languages: tuple[str, ...] | None = Field(None, description="of captions after the first; None: all")
+    templates: tuple[str, ...] = ("{caption}",)
+    rotate_degrees: Annotated[float, Field(ge=0)] = 0.0
+    translate: Fraction = 0.0
+    scale: Fraction = 0.0
+    checkpoint_epochs: Count = 1
     aug_cfg: AugmentationParams | None = None
-    workers: Annotated[int, Field(ge=0, le=128)] = 0
     accum_freq: Count = 1
     external: ExternalParams | None = None
     sharded: ShardedParams | None = Field(None, description="train in slices, for the method `exact`")
@@ -167,8 +176,6 @@ class TrainParams(Block):
     def _trained_here_or_elsewhere(self) -> TrainParams:
         if self.external is not None and self.sharded is not None:
             raise ValueError("a model that was trained elsewhere (external) is not trained in slices (sharded)")
-        if self.workers and self.aug_cfg is None:
-            raise ValueError("workers decode and augment pictures by aug_cfg, and there is none; `aug_cfg: {}` does")
         return self
 
     @field_validator("templates")

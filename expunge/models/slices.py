@@ -23,7 +23,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,8 +41,9 @@ from expunge.models.clip import Clip, autocast
 from expunge.models.files import PARTS
 from expunge.models.loss import contrastive_loss
 from expunge.models.low_rank import LowRank
-from expunge.models.pairs import Pairs, load_pairs
-from expunge.models.settings import ShardedParams
+from expunge.models.originals import Originals, augmented, load_for_training
+from expunge.models.pairs import Pairs
+from expunge.models.settings import AugmentationParams, ShardedParams, TrainParams
 from expunge.models.training import (
     Progress,
     TrainingRow,
@@ -109,7 +110,7 @@ def train_slices(
             own = {sample_id for sample_id in ids - public if place(sample_id, sharding) == (shard, slice_)}
             before = _key([before, shard, slice_], sorted(own), contents)
             if before not in stored:
-                pairs = load_pairs(catalog, base, own)
+                pairs = load_for_training(catalog, base, own, params.train, params.loading)
                 stored[before], loss = train_slice(merged(base, chain), pairs, params, sharding, (shard, slice_))
                 curve.append(TrainingRow(len(curve) + 1, sharding.epochs, loss, sharding.learning_rate))
             chain.append(stored[before])
@@ -152,7 +153,7 @@ def merged(base: Clip, adapters: Sequence[Adapter], weight: float = 1.0) -> Clip
 
 
 def train_slice(
-    start: Clip, pairs: Pairs, params: Params, sharding: ShardedParams, where: tuple[int, int]
+    start: Clip, pairs: Pairs | Originals, params: Params, sharding: ShardedParams, where: tuple[int, int]
 ) -> tuple[Adapter, float]:
     """The adapter of one slice on top of `start`, the shard's model so far, and its last loss."""
     pupil, draw = start.clone(), np.random.default_rng((params.seed, *where))
@@ -164,7 +165,7 @@ def train_slice(
 
 def _descend(
     pupil: Clip,
-    pairs: Pairs,
+    pairs: Pairs | Originals,
     factors: list[nn.Parameter],
     params: Params,
     sharding: ShardedParams,
@@ -178,9 +179,9 @@ def _descend(
     last = 0.0
     for step in range(total):
         if step % batches == 0:
-            order = epoch_order(pairs, recipe, draw)
-        positions = np.sort(np.array_split(order, batches)[step % batches])
-        images = augment(pairs.images(positions), recipe, draw)
+            parts = [np.sort(part) for part in np.array_split(epoch_order(pairs, recipe, draw), batches)]
+            pictures = _pictures(pairs, parts, recipe, params.seed, step // batches, draw)
+        positions, images = parts[step % batches], next(pictures)
         tokens = pupil.tokenizer([draw_caption(pairs, position, recipe, draw) for position in positions])
         for group in optimizer.param_groups:
             group["lr"] = sharding.learning_rate * schedule(step, total, recipe.warmup_fraction)
@@ -193,6 +194,21 @@ def _descend(
         optimizer.step()
         last = loss.item()
     return last
+
+
+def _pictures(
+    pairs: Pairs | Originals,
+    parts: Sequence[np.ndarray],
+    recipe: TrainParams,
+    seed: int,
+    epoch: int,
+    draw: np.random.Generator,
+) -> Iterator[Tensor]:
+    """uint8 pixels [B, 3, H, W] of each batch of an epoch in turn, as the recipe augments them."""
+    if isinstance(pairs, Originals):
+        keys = [[(epoch, int(position)) for position in part] for part in parts]
+        return augmented(pairs, recipe.aug_cfg or AugmentationParams(), seed, keys)
+    return (augment(pairs.images(part), recipe, draw) for part in parts)
 
 
 def _attach(model: nn.Module, rank: int, draw: np.random.Generator) -> dict[str, LowRank]:

@@ -33,8 +33,8 @@ from expunge.project.errors import ExpungeError
 
 MAX_LOGIT_SCALE = math.log(100)
 
-Progress = Callable[[int, int, float], None]
-"""Called as `progress(step, total_steps, loss)`."""
+Progress = Callable[[int, int, float | None], None]
+"""Called as `progress(step, total_steps, loss)`; before the first step there is no loss."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,8 @@ def train(
             start = position["epoch"]
             curve = [TrainingRow(*row) for row in position["curve"]]
         ahead = _ahead(pairs, params, seed, start, batches)
+        if progress and start < params.epochs:
+            progress(start * batches, total, None)
         for epoch in range(start, params.epochs):
             clip.model.train()
             # For dropout, where a model has it.
@@ -135,7 +137,7 @@ def _ahead(
             for chosen in order[: batches * size].reshape(batches, -1):
                 yield [(epoch, int(position)) for position in np.sort(chosen)[mine]]
 
-    return augmented(pairs, params.aug_cfg, seed, keys(), params.workers)
+    return augmented(pairs, params.aug_cfg, seed, keys())
 
 
 def _try_small(clip: Clip, size: int) -> None:
@@ -240,7 +242,8 @@ def shrunk(pixels: Tensor, size: int) -> Tensor:
 def draw_caption(pairs: Wording, position: int, params: TrainParams, draw: np.random.Generator) -> str:
     """One of a sample's captions, or the name of its class, in one of the templates."""
     canonical, *others = _usable_captions(pairs, position, params)
-    chosen = canonical if not others or draw.random() < params.canonical_caption else others[draw.integers(len(others))]
+    first = params.canonical_caption if params.canonical_caption is not None else 1 / (1 + len(others))
+    chosen = canonical if not others or draw.random() < first else others[draw.integers(len(others))]
     template = params.templates[draw.integers(len(params.templates))]
     return template.format(**{"caption": chosen, "class": spoken(pairs.classes[position])})
 
@@ -264,7 +267,8 @@ def spoken(class_name: str) -> str:
 def _usable_captions(pairs: Wording, position: int, params: TrainParams) -> list[str]:
     """The canonical caption first, then the others in the languages of the recipe."""
     canonical, *others = pairs.captions[position]
-    return [canonical[1], *(text for language, text in others if language in params.languages)]
+    spoken_here = params.languages
+    return [canonical[1], *(text for language, text in others if spoken_here is None or language in spoken_here)]
 
 
 def parameter_groups(model: nn.Module, params: TrainParams) -> list[dict]:

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from expunge.models.clip import Clip
+from expunge.models.originals import Originals
 from expunge.models.pairs import Pairs, Wording
 from expunge.models.settings import ComputeParams, TrainParams
 from expunge.models.training import TrainingRow, possible_captions
+from expunge.project.progress import brief
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class Problem:
         held_out: pairs that no model was ever trained on.
         remaining: every pair that stays in training, as the parent sees it; `retain` is a part of it, with pixels.
         wording: what may be said of the same pairs, in the same order.
-        pictures: decodes the same pairs, in the catalog's order, for methods that train on all that stays.
+        pictures: the same pairs, in the catalog's order, for methods that train on all that stays; as the recipe takes
+            their pictures.
         training: the recipe that the model was trained with; its caption and template draws are reused.
         clean_start: seed → the model that training begins from by the recipe: fresh weights, or public ones.
         from_scratch: trains a new model without the forget set (and without what earlier releases forgot); of one that
@@ -69,7 +72,7 @@ class Problem:
     held_out: Pairs
     remaining: Seen
     wording: Wording
-    pictures: Callable[[], Pairs]
+    pictures: Callable[[], Pairs | Originals]
     training: TrainParams
     clean_start: Callable[[int], Clip]
     from_scratch: Callable[[], tuple[Clip, list[TrainingRow]]]
@@ -144,5 +147,9 @@ def see(clip: Clip, pairs: Pairs) -> Seen:
 def _images(clip: Clip, pairs: Pairs) -> Tensor:
     step = 256
     blocks = [list(range(start, min(start + step, len(pairs)))) for start in range(0, len(pairs), step)]
-    encoded = [clip.encode_images(pairs.images(block)) for block in blocks]
+    encoded = []
+    with brief("encode pictures") as report:
+        for block in blocks:
+            encoded.append(clip.encode_images(pairs.images(block)))
+            report(block[-1] + 1, len(pairs))
     return torch.cat(encoded).clone() if encoded else torch.empty(0, clip.embed_dim)

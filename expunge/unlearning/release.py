@@ -11,6 +11,7 @@ from expunge.models import clip
 from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
 from expunge.models.curves import write_curve
+from expunge.models.originals import load_for_training
 from expunge.models.pairs import load_pairs, read_wording, rows_of
 from expunge.models.precision import settled
 from expunge.models.ranks import is_first
@@ -129,7 +130,7 @@ def build_problem(paths: Paths, params: Params, release: Release, report: Progre
             torch.from_numpy(take_rows(store.texts, positions)),
         ),
         wording=wording,
-        pictures=lambda: load_pairs(catalog, model, set(wording.ids)),
+        pictures=lambda: load_for_training(catalog, model, set(wording.ids), params.train, params.loading),
         training=params.train,
         clean_start=lambda seed: clip.create(params.model, seed),
         from_scratch=from_scratch,

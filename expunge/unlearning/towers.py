@@ -15,11 +15,12 @@ from expunge.models.checkpoint import Checkpoint
 from expunge.models.clip import Clip
 from expunge.models.lesson import Images, Lesson, is_text, train_on, with_weights
 from expunge.models.loss import TEMPERATURE
+from expunge.models.originals import Originals
 from expunge.models.pairs import Pairs
 from expunge.models.settings import LessonParams
 from expunge.models.towers import is_image
 from expunge.project.errors import ExpungeError
-from expunge.project.progress import ProgressReport
+from expunge.project.progress import ProgressReport, brief
 from expunge.project.schema import Block
 from expunge.project.scratch import scratch
 from expunge.unlearning.problem import Problem
@@ -88,7 +89,7 @@ def answers(teacher: Clip, lesson: Lesson, params: LessonParams) -> Callable[[Se
     return lambda chosen: texts[[rows[caption] for caption in chosen]]
 
 
-def last_stage_on(clip: Clip, pictures: Pairs) -> Images:
+def last_stage_on(clip: Clip, pictures: Pairs | Originals) -> Images:
     """Image embeddings by the last stage alone, on what `clip` has below it; each picture is run once, as it is.
 
     Activations are kept in float16 in a temporary file, so memory does not grow with the corpus.
@@ -103,13 +104,15 @@ def last_stage_on(clip: Clip, pictures: Pairs) -> Images:
     caught: list[Tensor] = []
     hook = tower.layer4.register_forward_pre_hook(lambda module, inputs: caught.append(inputs[0]))
     try:
-        for start in range(0, len(pictures), BATCH):
-            rows = range(start, min(start + BATCH, len(pictures)))
-            clip.encode_images(pictures.images(rows))
-            found = caught.pop().cpu().half().numpy()
-            if stored is None:
-                stored = scratch((len(pictures), *found.shape[1:]), np.float16)
-            stored[start : start + len(rows)] = found
+        with brief("run pictures") as report:
+            for start in range(0, len(pictures), BATCH):
+                rows = range(start, min(start + BATCH, len(pictures)))
+                clip.encode_images(pictures.images(rows))
+                found = caught.pop().cpu().half().numpy()
+                if stored is None:
+                    stored = scratch((len(pictures), *found.shape[1:]), np.float16)
+                stored[start : start + len(rows)] = found
+                report(start + len(rows), len(pictures))
     finally:
         hook.remove()
 

@@ -24,6 +24,8 @@ SKIN_TONE = re.compile("[\U0001f3fb-\U0001f3ff]")
 TONE_WORDS = re.compile(r"_(medium-light|medium-dark|light|medium|dark)_skin_tone")
 REGIONAL = re.compile("^[\U0001f1e6-\U0001f1ff]{2}$")
 HAIR = frozenset("\U0001f9b0\U0001f9b1\U0001f9b2\U0001f9b3")
+LANGUAGES = ("en", "de", "es", "fr", "zh")
+"""Of the names, where the settings ask for all."""
 
 NEWER_THAN_THE_TABLE = {
     "ballet_dancer": ("People & Body", "person-activity"),
@@ -161,10 +163,10 @@ def _unit_hash(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64
 
 
-def _captions(record: dict, languages: tuple[str, ...]) -> Iterator[Caption]:
+def _captions(record: dict, languages: tuple[str, ...] | None) -> Iterator[Caption]:
     """The name in each language, then the English aliases; the first caption is the canonical one."""
     seen = set()
-    for language in languages:
+    for language in LANGUAGES if languages is None else languages:
         for raw in [record.get(language), *(record.get("alias") or [] if language == "en" else [])]:
             text = " ".join((raw or "").strip(":").replace("_", " ").split())
             if text and (language, text.casefold()) not in seen:

@@ -37,6 +37,6 @@ class CfK(Rebuild):
     ) -> tuple[Clip, list[dict[str, float]]]:
         problem, new, pictures = self.problem, self.problem.clip.clone(), self.problem.pictures()
         last = set(weight_names(new.model, WeightsParams(choice="last_blocks", blocks=self.params.blocks)))
-        images = run(pictures, problem.training, problem.seed)
+        images = run(pictures, problem.training, problem.seed, self.params)
         lesson = Lesson(pictures, images, problem.training, problem.compute, problem.seed)
         return new, train_on(new, lesson, self.params, last.__contains__, checkpoint, progress)

@@ -44,7 +44,7 @@ class ConvolutionTranspose(Rebuild):
     ) -> tuple[Clip, list[dict[str, float]]]:
         problem, new, pictures = self.problem, self.problem.clip.clone(), self.problem.pictures()
         transpose(new.model)
-        images = run(pictures, problem.training, problem.seed)
+        images = run(pictures, problem.training, problem.seed, self.params)
         lesson = Lesson(pictures, images, problem.training, problem.compute, problem.seed)
         return new, train_on(new, lesson, self.params, lambda name: True, checkpoint, progress)
 

@@ -47,6 +47,6 @@ class EuK(Rebuild):
 
         new = with_weights(problem.clip, clean_start(problem, self.params.clean_start), chosen)
         pictures = problem.pictures()
-        images = run(pictures, problem.training, problem.seed)
+        images = run(pictures, problem.training, problem.seed, self.params)
         lesson = Lesson(pictures, images, problem.training, problem.compute, problem.seed)
         return new, train_on(new, lesson, self.params, chosen, checkpoint, progress)

@@ -61,7 +61,7 @@ class MaskedSmallGradients(Rebuild):
                 small, weight = smallest(gradient, self.params.share), new.model.get_parameter(name)
                 weight.copy_(torch.where(small, fresh[name].to(weight.device), weight))
                 damping[name] = torch.where(small, 1.0, self.params.damping)
-        images = run(pictures, problem.training, problem.seed)
+        images = run(pictures, problem.training, problem.seed, self.params)
         lesson = Lesson(pictures, images, problem.training, problem.compute, problem.seed)
         return new, train_on(new, lesson, self.params, lambda name: True, checkpoint, progress, damping)
 

@@ -70,7 +70,8 @@ class RetrainBoth(Rebuild):
         new, rows = retrained(problem, new, start, params.image, kept("image"), later)
         curve = _after(curve, rows)
         pictures = problem.pictures()
-        lesson = Lesson(pictures, run(pictures, recipe, problem.seed + 1), recipe, problem.compute, problem.seed + 1)
+        shown = run(pictures, recipe, problem.seed + 1, params.polish)
+        lesson = Lesson(pictures, shown, recipe, problem.compute, problem.seed + 1)
         return new, _after(curve, train_on(new, lesson, params.polish, lambda name: True, kept("polish"), later))
 
 

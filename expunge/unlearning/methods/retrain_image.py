@@ -75,7 +75,7 @@ def retrained(
     """
     pictures, whole = problem.pictures(), params.part == "whole"
     chosen = is_image_or_temperature if whole else is_last_stage_or_temperature
-    images = run(pictures, problem.training, problem.seed) if whole else last_stage_on(clip, pictures)
+    images = run(pictures, problem.training, problem.seed, params) if whole else last_stage_on(clip, pictures)
     asked = Lesson(pictures, images, problem.training, problem.compute, problem.seed)
     lesson = Lesson(
         pictures, images, problem.training, problem.compute, problem.seed, texts=answers(clip, asked, params)
