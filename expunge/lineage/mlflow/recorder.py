@@ -242,8 +242,8 @@ def _ancestors(version: ModelVersion, versions: Iterable[ModelVersion]) -> set[s
 
 
 def as_parameter(value: Any) -> str:
-    """A parameter as MLflow keeps it."""
-    return shortened(value if isinstance(value, str) else json.dumps(value))
+    """A parameter as MLflow keeps it; the same whatever order the keys of a mapping have been read in."""
+    return shortened(value if isinstance(value, str) else json.dumps(value, sort_keys=True))
 
 
 def data_set_input(data: DataSet) -> Any:
