@@ -10,7 +10,9 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -19,7 +21,7 @@ from expunge.corpus.pictures import decode_image
 from expunge.models import clip
 from expunge.project.errors import ExpungeError
 from expunge.project.reading import read_plain
-from models import tiny_clip
+from models import TINY, tiny_clip
 from samples import png
 
 pytestmark = pytest.mark.slow
@@ -47,6 +49,17 @@ def test_eight_bit_pixels_survive_preprocessing_exactly() -> None:
     model = tiny_clip()
     pixels = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     assert torch.equal(model.to_uint8(model.normalise(pixels[None])[0]), pixels)
+
+
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+def test_pixels_taken_straight_are_those_of_preprocessing(mode: Literal["shortest", "longest", "squash"]) -> None:
+    values = {"mean": (0.48, 0.46, 0.41), "std": (0.27, 0.26, 0.28), "resize_mode": mode}
+    model = clip.create(TINY.model_copy(update=values), seed=0)
+    assert len(model.preprocess.transforms) > 2
+    draw = np.random.default_rng(0)
+    for width, height in ((32, 32), (50, 33), (20, 90)):
+        image = Image.fromarray(draw.integers(0, 256, (height, width, 3), np.uint8))
+        assert torch.equal(model.pixels(image), model.to_uint8(model.preprocess(image)))
 
 
 def test_a_model_that_does_not_fit_its_config_is_refused(tmp_path: Path) -> None:

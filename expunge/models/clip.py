@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -87,6 +88,16 @@ class Clip:
         cfg = self.config["preprocess_cfg"]
         mean, std = torch.tensor(cfg["mean"]).view(3, 1, 1), torch.tensor(cfg["std"]).view(3, 1, 1)
         return ((image * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+
+    def pixels(self, image: Image.Image) -> Tensor:
+        """uint8 pixels [3, H, W] of one picture: what `to_uint8` makes of its preprocessing, without the numbers on the
+        way where that ends as open_clip's does; less than half the time."""
+        steps = getattr(self.preprocess, "transforms", ())
+        if [type(step).__name__ for step in steps[-2:]] != ["MaybeToTensor", "Normalize"]:
+            return self.to_uint8(self.preprocess(image))
+        for step in steps[:-2]:
+            image = step(image)
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
     def encode_pixels(self, pixels: Tensor) -> Tensor:
         """Unit image embeddings [B, D] (float32) of uint8 pixels [B, 3, H, W]; gradients flow if enabled."""

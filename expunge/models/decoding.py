@@ -57,7 +57,7 @@ def decoded(
 
     def decode(name: str, data: bytes) -> Tensor:
         with timed("decoding"):
-            return clip.to_uint8(clip.preprocess(decode_image(data, name)))
+            return clip.pixels(decode_image(data, name))
 
     def stacked(batch: list[Future[Tensor]]) -> Tensor:
         with timed("waiting"):
