@@ -42,6 +42,9 @@ import_module("expunge.commands.common")
 def pytest_sessionfinish() -> None:
     import shutil
 
+    from project import running
+
+    running.close()
     shutil.rmtree(_HOME, ignore_errors=True)
 
 

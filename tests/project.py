@@ -6,10 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import yaml
+
+from forks import forks
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = 200
@@ -89,9 +93,24 @@ def write_params(folder: Path, params: dict) -> None:
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
 
 
+running = ExitStack()
+"""What is stopped when the tests end."""
+
+
+@cache
+def commands() -> Path:
+    """The folder of this environment's commands, which are forks of one process."""
+    return running.enter_context(forks())
+
+
+def search_path() -> str:
+    """`PATH` of who has this environment, the quick commands first."""
+    return os.pathsep.join([str(commands()), str(Path(sys.executable).parent), os.environ["PATH"]])
+
+
 def run(folder: Path, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command of this environment in `folder` and return what it printed."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    path = search_path()
     result = subprocess.run(
         command,
         cwd=folder,

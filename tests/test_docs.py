@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -17,9 +16,10 @@ import typer
 
 from expunge.cli import app
 from project import ROOT
+from walk import WALKS, blocks
 
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.M | re.S)
 COMMAND = re.compile(r"(?<![\w./-])expunge ((?:[a-z][a-z-]*|-{1,2}\w)[^`\n#]*)")
 
 
@@ -167,42 +167,22 @@ def test_a_broken_link_stops_the_build(tmp_path: Path) -> None:
     assert done.returncode != 0
 
 
-def steps(page: str) -> list[tuple[str, list[str]]]:
-    """The commands of a page's console blocks, each with the lines that the page shows as its output."""
-    found: list[tuple[str, list[str]]] = []
-    for fence, block in FENCE.findall(page):
-        if fence != "console":
-            continue
-        lines = iter(block.splitlines())
-        for line in lines:
-            if line.startswith("$ "):
-                command = line[2:]
-                if here := re.search(r"<<'(\w+)'", command):
-                    for more in lines:
-                        command += f"\n{more}"
-                        if more == here.group(1):
-                            break
-                found.append((command, []))
-            else:
-                found[-1][1].append(line)
-    return found
-
-
-@pytest.mark.slow
-def test_the_tutorial_runs_from_top_to_bottom_and_prints_what_it_says(tmp_path: Path) -> None:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    # The project has no sources of the library: those of this checkout are found here.
-    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
-    where = tmp_path
-    said = steps((ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8"))
-    assert len(said) > 12
-    for command, expected in said:
-        if command.startswith("cd "):
-            where /= shlex.split(command)[1]
-            continue
-        done = subprocess.run(
-            ["bash", "-c", command], cwd=where, env=environment, capture_output=True, text=True, timeout=600
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        for line in expected:
-            assert line in done.stdout, f"{command}\n{done.stdout}"
+def test_every_command_of_the_documentation_is_in_a_walk_or_says_why_it_is_not_run() -> None:
+    """A walk is a test that types a page's commands from top to bottom (`walk.py`)."""
+    walked = [(page, heading) for walk in WALKS.values() for page, headings in walk for heading in headings or (None,)]
+    left_out, unwalked = [], []
+    for path in PAGES:
+        page = path.relative_to(ROOT).as_posix()
+        for block in blocks(page):
+            if block.reason:
+                left_out.append((page, block.reason))
+            elif block.kind == "console" and not {(page, None), (page, block.heading)} & set(walked):
+                unwalked.append((page, block.heading))
+    assert unwalked == []
+    assert left_out == [
+        ("docs/how-to/grow.md", "needs a GPU"),
+        ("CONTRIBUTING.md", "the tests would start themselves"),
+    ]
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    assert [name for name in WALKS if f'.take("{name}")' not in tests] == []
+    assert len(walked) == len(set(walked))

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import shlex
+import shutil
 import signal
 import socket
-import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from project import run
+from walk import Walk
 
 pytestmark = pytest.mark.slow
 
@@ -43,57 +46,86 @@ def children(group: int) -> list[str]:
     return found
 
 
-def test_the_deployments_run_on_their_workers(served: Path, tmp_path: Path) -> None:
-    port = free_port()
-    environment = os.environ | {
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "PREFECT_HOME": "",
-        "PREFECT_LOGGING_LEVEL": "INFO",
+@pytest.fixture
+def slack() -> Iterator[ThreadingHTTPServer]:
+    """A webhook on loopback; `told` is what it was sent."""
+
+    class Webhook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.server.told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"ok")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Webhook)
+    server.told = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+
+
+@pytest.fixture
+def walk(served: Path, slack: ThreadingHTTPServer, tmp_path: Path) -> Iterator[Walk]:
+    """Where the pages on the server and its deployments are followed, in a project with two undecided requests."""
+    project = shutil.copytree(served, tmp_path / "project", symlinks=True)
+    for name in ("family", "food-sweet"):
+        run(project, "expunge", "request", "add", "--class", name, "--basis", "quality")
+    instead = {
+        "4200": str(free_port()),
+        "https://hooks.slack.com/services/T000/B000/XXXX": f"http://127.0.0.1:{slack.server_port}/hook",
     }
-    log = tmp_path / "serve.log"
-    with open(log, "w") as stream:
-        server = subprocess.Popen(
-            [sys.executable, "-u", "-m", "flows.serve", "--port", str(port)],
-            cwd=served,
-            env=environment,
-            stdout=stream,
-            stderr=stream,
-            start_new_session=True,
-        )
-    try:
-        deadline = time.monotonic() + 180
-        while "runs at 02:00 UTC" not in log.read_text() and time.monotonic() < deadline:
-            assert server.poll() is None, log.read_text()
-            time.sleep(0.5)
-        written = served / ".expunge" / "serve.env"
-        assert written.stat().st_mode & 0o077 == (served / ".expunge" / "server-secret").stat().st_mode & 0o077 == 0
-        api = dict(shlex.split(line)[1].split("=", 1) for line in written.read_text().splitlines())
-        nobody_gets_in_from_elsewhere(api["PREFECT_API_URL"], api["PREFECT_API_AUTH_STRING"])
-        watched = run(served, "prefect", "deployment", "run", "release/nightly", "--watch", **api)
-        assert "Completed" in watched.stdout
-        assert "nothing was done" in log.read_text()
-        request = {
-            "external_reference": "T-1",
-            "basis": "ccpa",
-            "selectors": [{"kind": "class", "class_name": "family"}],
-        }
-        asked = ["prefect", "deployment", "run", "intake/requests", "--params", json.dumps(request), "--watch"]
-        for _ in range(2):
-            assert "Completed" in run(served, *asked, **api).stdout
-        known = json.loads(run(served, "expunge", "request", "list", "--json", "--state", "received").stdout)
-        assert [one["external_reference"] for one in known] == ["T-1"]
-        assert "Completed" in run(served, "prefect", "deployment", "run", "audit/daily", "--watch", **api).stdout
-        assert "0 6 * * *" in run(served, "prefect", "deployment", "inspect", "audit/daily", **api).stdout
-        schedules = run(served, "prefect", "deployment", "inspect", "release/nightly", **api).stdout
-        assert "0 2 * * *" in schedules
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(timeout=60)
+    walk = Walk(project, {"PREFECT_HOME": "", "PREFECT_LOGGING_LEVEL": "INFO", "PIP_NO_INDEX": "1"}, instead)
+    yield walk
+    walk.close()
+
+
+def test_the_deployments_run_on_their_workers_as_the_pages_say(walk: Walk, slack: ThreadingHTTPServer) -> None:
+    walk.take("server")
+    project, [server] = walk.where, walk.servers
+    written = project / ".expunge" / "serve.env"
+    assert written.stat().st_mode & 0o077 == (project / ".expunge" / "server-secret").stat().st_mode & 0o077 == 0
+    api = dict(shlex.split(line)[1].split("=", 1) for line in written.read_text().splitlines())
+    nobody_gets_in_from_elsewhere(api["PREFECT_API_URL"], api["PREFECT_API_AUTH_STRING"])
+    watched = run(project, "prefect", "deployment", "run", "release/nightly", "--watch", **api)
+    assert "Completed" in watched.stdout
+    assert "nothing was done" in walk.log(server)
+    request = {
+        "external_reference": "T-1",
+        "basis": "ccpa",
+        "selectors": [{"kind": "class", "class_name": "family"}],
+    }
+    asked = ["prefect", "deployment", "run", "intake/requests", "--params", json.dumps(request), "--watch"]
+    for _ in range(2):
+        assert "Completed" in run(project, *asked, **api).stdout
+    known = json.loads(run(project, "expunge", "request", "list", "--json").stdout)
+    assert [one["external_reference"] for one in known if one["external_reference"]] == ["T-1"]
+    assert known[2]["state"] == "previewed"  # by the review, which waits for a person
+    assert "Completed" in run(project, "prefect", "deployment", "run", "audit/daily", "--watch", **api).stdout
+    assert "0 6 * * *" in run(project, "prefect", "deployment", "inspect", "audit/daily", **api).stdout
+    schedules = run(project, "prefect", "deployment", "inspect", "release/nightly", **api).stdout
+    assert "0 2 * * *" in schedules
+    run(project, sys.executable, "-c", OVERDUE, **api)
+    deadline = time.monotonic() + 120
+    while not slack.told and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert "Expunge: req-0003" in json.dumps(slack.told)
+
+    server.send_signal(signal.SIGTERM)
+    server.wait(timeout=60)
     deadline = time.monotonic() + 30
     while children(server.pid) and time.monotonic() < deadline:
         time.sleep(0.5)
     assert children(server.pid) == []
     assert not written.exists()
+
+
+OVERDUE = """
+from flows.notices import REQUEST_OVERDUE, tell
+tell(REQUEST_OVERDUE, "request", "req-0003", "It is overdue.", "expunge request preview req-0003")
+"""
 
 
 def asked(url: str, body: dict | None = None, **headers: str) -> tuple[int, str]:
