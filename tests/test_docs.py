@@ -180,8 +180,8 @@ def test_every_command_of_the_documentation_is_in_a_walk_or_says_why_it_is_not_r
                 unwalked.append((page, block.heading))
     assert unwalked == []
     assert left_out == [
-        ("docs/how-to/grow.md", "needs a GPU"),
         ("CONTRIBUTING.md", "the tests would start themselves"),
+        ("docs/how-to/grow.md", "needs a GPU"),
     ]
     tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py"))
     assert [name for name in WALKS if f'.take("{name}")' not in tests] == []
