@@ -43,7 +43,6 @@ SHARED = (
     "mlflow",
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.store.model_registry.sqlalchemy_store",
-    "open_clip",
     "pyarrow.compute",
     "pyarrow.dataset",
     "pyarrow.parquet",
@@ -62,6 +61,9 @@ SHARED = (
     "typer",
 )
 """Packages of others; none reads at its import what differs from one command to the next."""
+
+OPERATORS = "expunge.models._torchvision"
+"""What declares operators to torch once for all forks."""
 
 CALL = """#!{python} -ISs
 import json, os, socket, sys
@@ -152,10 +154,10 @@ def main() -> None:
     address, folder = sys.argv[1:]
     own = [Path(__file__).parent, *map(Path, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     common = [entry for entry in sys.path if Path(entry) not in own]
-    import_module("expunge.models._torchvision").ensure()
+    import_module("expunge.models.network")  # open_clip, as the library imports it
     for name in SHARED:
         import_module(name)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "expunge"]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "expunge" and name != OPERATORS]:
         del sys.modules[name]  # a project may have other sources of it
     call = serve(address)
     os.chdir(call["folder"])
