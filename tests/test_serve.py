@@ -71,7 +71,7 @@ def slack() -> Iterator[ThreadingHTTPServer]:
 def walk(served: Path, slack: ThreadingHTTPServer, tmp_path: Path) -> Iterator[Walk]:
     """Where the pages on the server and its deployments are followed, in a project with two undecided requests."""
     project = shutil.copytree(served, tmp_path / "project", symlinks=True)
-    for name in ("family", "food-sweet"):
+    for name in ("family", "food-vegetable"):
         run(project, "expunge", "request", "add", "--class", name, "--basis", "quality")
     instead = {
         "4200": str(free_port()),
