@@ -104,3 +104,17 @@ def test_the_catalog_keeps_the_perceptual_hashes_of_every_picture(tmp_path: Path
             assert row["hashes"] == np.packbits(perceptual_hashes(frames(picture)), axis=1).tobytes()
     assert broken.row()["hashes"] is None
     assert "hashes" not in catalog.metadata.column_names
+
+
+def test_pictures_are_read_from_the_shards_that_hold_them_alone(tmp_path: Path, monkeypatch) -> None:
+    content = list(make_samples(20))
+    catalog, read = write(tmp_path, content, 5), []
+    plain = Catalog.read_shard
+    monkeypatch.setattr(
+        Catalog, "read_shard", lambda self, shard, columns: read.append(columns) or plain(self, shard, columns)
+    )
+    wanted = {content[7].sample_id, content[2].sample_id}
+    found = dict(catalog.pictures(wanted))
+    assert found == {sample.sample_id: sample.image for sample in (content[2], content[7])}
+    assert list(found) == [content[2].sample_id, content[7].sample_id]
+    assert 1 <= sum("image" in columns for columns in read) <= 2 < len(catalog.shards)
