@@ -85,7 +85,7 @@ def test_a_run_that_was_killed_ends_with_the_same_bits(problem: Problem, retrain
         unlearn(replace(problem, clip=problem.clip.clone()), "retrain_text", VALUES, checkpoint, killed)
     seen: list[int] = []
     again = unlearn(problem, "retrain_text", VALUES, checkpoint, lambda step, *_: seen.append(step))
-    assert seen[0] == 33
+    assert seen[:2] == [32, 33]  # where it goes on, then each step
     state = again.clip.model.state_dict()
     assert all(torch.equal(state[name], value) for name, value in retrained.clip.model.state_dict().items())
 
