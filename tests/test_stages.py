@@ -79,7 +79,7 @@ def test_a_page_brings_its_templates_and_styles_and_a_registration_those_of_the_
 
     page = {f"expunge/report/{name}" for name in ("base", "layout", "parts", "release")}
     own = {f"expunge/report/{name}" for name in ("benchmark.json", "charts.css", "charts.js", "page.css")}
-    assert data("report") == {f"{path}.html.j2" for path in page} | own | {"expunge/evaluation/spread.json"}
+    assert data("report") == {f"{path}.html.j2" for path in page} | own
     assert "expunge/report/certificate.md.j2" in data("register")
     assert data("select") == data("train") == set()
 
