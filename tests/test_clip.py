@@ -138,3 +138,18 @@ def test_the_library_needs_neither_prefect_nor_dvc() -> None:
         "sys.exit(any(name.split('.')[0] in ('prefect', 'dvc') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_plain_open_clip_builds_every_architecture_after_complete() -> None:
+    """In an interpreter of its own, where nothing else has imported timm or transformers."""
+    code = """
+from expunge.models.network import complete
+import open_clip
+assert open_clip.timm_model.timm is None and open_clip.hf_model.transformers is None
+complete()
+assert open_clip.model.TimmModel is open_clip.timm_model.TimmModel and open_clip.timm_model.timm is not None
+assert open_clip.model.HFTextEncoder is open_clip.hf_model.HFTextEncoder and open_clip.hf_model.transformers is not None
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr

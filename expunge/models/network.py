@@ -149,6 +149,16 @@ def require_transformers() -> None:
     _taken_in("transformers")
 
 
+def complete() -> None:
+    """Have plain open_clip build every architecture that it lists, in a process that imports Expunge beside it.
+
+    Raises:
+        ExpungeError: transformers is not installed.
+    """
+    _taken_in("timm")
+    require_transformers()
+
+
 def _taken_in(package: str) -> None:
     module, name = ADAPTERS[package]
     adapter = getattr(open_clip, module)
