@@ -161,8 +161,11 @@ def test_a_corpus_of_ones_own_gets_nothing_that_was_made_for_emojis(tmp_path: Pa
     assert not [word for word in walked(own) if "emoji" in word]
     assert not OF_THE_DEMO & set(walked(own))
     assert Params.model_validate(own).model.name == "ViT-B-32"
-    for block in ("seed", "compute", "embed", "index", "select", "unlearn", "gate", "release", "mlflow", "certificate"):
+    for block in ("seed", "compute", "embed", "index", "select", "gate", "release", "mlflow", "certificate"):
         assert own[block] == demo[block], block
+    # The text tower is retrained at the rate at which it was trained.
+    demo["unlearn"]["methods"]["retrain_text"]["learning_rate"] = own["train"]["learning_rate"]
+    assert own["unlearn"] == demo["unlearn"]
     assert own["ledger"] == demo["ledger"] | {"seed": None}
 
 
@@ -284,6 +287,7 @@ def test_the_model_its_weights_and_the_device_are_options(tmp_path: Path) -> Non
     assert params.model.embed_dim is None
     assert params.compute.device == "cpu"
     assert (params.train.epochs, params.train.learning_rate) == (5, 0.00001)
+    assert params.unlearn.methods["retrain_text"]["learning_rate"] == 0.00001
     assert (params.train.small_pictures, params.train.text_finish) == (None, None)  # they are the demo's network's
     assert params.train.aug_cfg is not None
     assert params.catalog.image_size == 224

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
 import yaml
 
 from expunge.commands.own_data import DEMO
@@ -52,7 +53,16 @@ def own_settings(text: str, catalog: CatalogParams, changes: dict[str, Any]) -> 
         if isinstance(values, dict) and block != "model":
             values = merged(content.get(block) or {}, values)
         text = _replaced(text, block, yaml.safe_dump({block: values}, sort_keys=False, allow_unicode=True) + "\n")
-    return text
+    return _at_the_rate_of_training(text)
+
+
+def _at_the_rate_of_training(text: str) -> str:
+    """With the learning rate of the training for `retrain_text` as well, which repeats it for one tower: the demo's rate
+    would ruin a tower that begins from published weights."""
+    rate = float(yaml.safe_load(text)["train"]["learning_rate"])
+    said = np.format_float_positional(rate, trim="-")
+    place = r"(?m)(^ +retrain_text:\n(?:^ {6,}.*\n)*?^ {6,}learning_rate: )\S+"
+    return re.sub(place, rf"\g<1>{said}", text, count=1)
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
