@@ -57,7 +57,7 @@ def own_settings(text: str, catalog: CatalogParams, changes: dict[str, Any]) -> 
 
 
 def _at_the_rate_of_training(text: str) -> str:
-    """With the learning rate of the training for `retrain_text` as well, which repeats it for one tower: the demo's rate
+    """With the training's learning rate for `retrain_text` too, which repeats it for one tower: the demo's rate
     would ruin a tower that begins from published weights."""
     rate = float(yaml.safe_load(text)["train"]["learning_rate"])
     said = np.format_float_positional(rate, trim="-")
