@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
-from torch.nn.functional import normalize
+from torch.nn.functional import cross_entropy, normalize
 
 from expunge.embeddings.gallery import Gallery, match, view
 from expunge.evaluation import membership
@@ -85,7 +85,11 @@ def test_gradients_are_those_of_the_pairs_loss() -> None:
         own = [gallery.images[row].clone().requires_grad_(), gallery.texts[row].clone().requires_grad_()]
         images, texts = gallery.images.clone(), gallery.texts.clone()
         images[row], texts[row] = normalize(own[0], dim=0), normalize(own[1], dim=0)
-        match(replace(gallery, images=images, texts=texts)).loss[row].backward()
+        logits, target = gallery.scale * images @ texts.T, torch.tensor(row)
+        loss = (cross_entropy(logits[row], target) + cross_entropy(logits[:, row], target)) / 2
+        changed = replace(gallery, images=images.detach(), texts=texts.detach())
+        assert loss.item() == pytest.approx(match(changed).loss[row].item())
+        loss.backward()
         for exact, closed in zip(own, found, strict=True):
             assert torch.allclose(exact.grad, closed[row], atol=1e-9)
 

@@ -123,7 +123,7 @@ def test_a_run_that_is_killed_after_a_checkpoint_ends_with_the_same_bits(
     whole = make_problem(corpus, parent, recipe)
     unlearn(whole, "cliperase", STEPS)
 
-    def killed(step: int, total: int, loss: float) -> None:
+    def killed(step: int, total: int, loss: float | None = None) -> None:
         if step == 25:
             raise KeyboardInterrupt
 
@@ -133,8 +133,8 @@ def test_a_run_that_is_killed_after_a_checkpoint_ends_with_the_same_bits(
     assert any(tmp_path.iterdir()), "nothing was saved before the kill"
     seen: list[int] = []
     again = make_problem(corpus, parent, recipe)
-    unlearn(again, "cliperase", STEPS, checkpoint, lambda step, total, loss: seen.append(step))
-    assert seen[0] == 21
+    unlearn(again, "cliperase", STEPS, checkpoint, lambda step, total, loss=None: seen.append(step))
+    assert seen[:2] == [20, 21]
     assert all(torch.equal(state(again.clip)[name], value) for name, value in state(whole.clip).items())
 
 

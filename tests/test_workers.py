@@ -98,7 +98,7 @@ def test_two_workers_embed_and_catalogue_to_the_same_bytes_and_one_that_is_kille
     killed: list[int] = []
 
     def kill_once(done: int, total: int) -> None:
-        if not killed:
+        if done and not killed:
             killed.append(done)
             kill_an_actor()
 
