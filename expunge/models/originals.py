@@ -6,6 +6,7 @@ drawn from a seed of its own, so the batches are the same bits however many proc
 
 from __future__ import annotations
 
+import os
 import random
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -100,7 +101,7 @@ def augmented(
     Args:
         batches: an iterable of batches; each picture's draws depend on `seed` and its key alone.
     """
-    workers = originals.workers
+    workers = min(originals.workers, os.cpu_count() or 1)  # more only wait for each other; they change no bit
     loader = DataLoader(
         _Augmented(originals, params, seed),
         batch_sampler=batches,
